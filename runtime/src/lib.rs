@@ -6,5 +6,6 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 
+pub mod math;
 pub mod sampler;
 pub mod tokenizer;
