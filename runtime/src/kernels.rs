@@ -1,0 +1,69 @@
+//! The kernels: one table of functions per instruction set, all with the same bits.
+//!
+//! [`Kernels::select`] gives the table for an [`Isa`](crate::isa::Isa); `scalar` is the oracle and fills every hole.
+//! Names follow operation, weights, activations: `matmul_q4` takes q4 weights and int8 activations to f32 outputs.
+//!
+//! **Laws** that every table keeps, bit for bit:
+//! - No fused multiply-add, no reassociation, no libm: floats are `+ - * / sqrt`, min/max by comparison, conversions.
+//! - A *lane sum* of `x[0..n]`: lane `l` adds `x[l], x[l+8], x[l+16], ...` in order, starting from 0, the last chunk
+//!   padded with zeros; then `((l0+l4) + (l2+l6)) + ((l1+l5) + (l3+l7))`.
+//! - `matmul_f32`, `matmul_f16`: a row's output is the lane sum of `w[k] * x[k]`.
+//! - `matmul_q8`: `y = row_scale * A`, where `A` starts at 0 and adds, group of activations after group,
+//!   `f32(Σ s_b Σ q x) * scale_g`; the inner sums are exact in i32.
+//! - `matmul_q4`: `y = row_scale * A - row_min * M`, with `M` likewise from `f32(Σ m_b * sum_b) * scale_g`.
+//! - Attention: see [`attention`].
+
+pub mod attention;
+pub mod scalar;
+
+use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
+use attention::{CacheF32, CacheI8, Partials, QueriesF32, QueriesI8};
+
+/// The activation function of a feed-forward layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Activation {
+    /// `x / (1 + exp(-x))`.
+    Silu = 0,
+    /// `0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x³)))`, the tanh form of GELU.
+    GeluTanh = 1,
+    /// `0.5 x (1 + erf(x / sqrt 2))`.
+    GeluErf = 2,
+    /// `max(x, 0)`.
+    Relu = 3,
+}
+
+/// One instruction set's kernels. Entries are coarse, so that a call through a pointer costs nothing.
+#[derive(Debug)]
+pub struct Kernels {
+    /// Which instruction set these use.
+    pub isa: crate::isa::Isa,
+    /// Quantises `x: [tokens][cols]` by the law of [`kinglet_quant::act`].
+    pub quantise: fn(x: &[f32], out: &mut ActsMut<'_>),
+    /// q4 weights, int8 activations: fills the tiles of `out`.
+    pub matmul_q4: fn(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>),
+    /// q8 weights, int8 activations: fills the tiles of `out`.
+    pub matmul_q8: fn(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>),
+    /// f16 weights, f32 activations `[tokens][cols]`: fills the tiles of `out`.
+    pub matmul_f16: fn(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>),
+    /// f32 weights, f32 activations `[tokens][cols]`: fills the tiles of `out`.
+    pub matmul_f32: fn(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>),
+    /// `out[i] = (x[i] * r) * weight[i]`, `r = 1 / sqrt(lane_sum(x²) / n + eps)`; one vector.
+    pub rms_norm: fn(weight: &[f32], eps: f32, x: &[f32], out: &mut [f32]),
+    /// `out[i] = ((x[i] - mean) * r) * weight[i] + bias[i]`, `mean = lane_sum(x) / n`,
+    /// `r = 1 / sqrt(lane_sum((x - mean)²) / n + eps)`; one vector.
+    pub layer_norm: fn(weight: &[f32], bias: &[f32], eps: f32, x: &[f32], out: &mut [f32]),
+    /// Rotates one head in place by halves: `a' = a cos - b sin`, `b' = b cos + a sin`, where `a` is `x[i]` and `b`
+    /// is `x[i + cos.len()]`; what follows the first `2 * cos.len()` elements stays.
+    pub rope: fn(cos: &[f32], sin: &[f32], x: &mut [f32]),
+    /// `x[i] = f(x[i])`.
+    pub activate: fn(f: Activation, x: &mut [f32]),
+    /// `gate[i] = f(gate[i]) * up[i]`.
+    pub activate_gated: fn(f: Activation, up: &[f32], gate: &mut [f32]),
+    /// `y[i] = y[i] + x[i]`.
+    pub add: fn(x: &[f32], y: &mut [f32]),
+    /// Attention of some query rows over one span of an int8 cache.
+    pub attend_i8: fn(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>),
+    /// Attention of some query rows over one span of an f32 cache.
+    pub attend_f32: fn(cache: &CacheF32<'_>, queries: &QueriesF32<'_>, span: usize, out: &mut Partials<'_>),
+}
