@@ -19,7 +19,7 @@ pub mod scalar;
 use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
 use attention::{CacheF32, CacheI8, Partials, QueriesF32, QueriesI8};
 
-/// The activation function of a feed-forward layer.
+/// The activation function of a feed-forward layer. The discriminants are those of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Activation {
@@ -31,6 +31,20 @@ pub enum Activation {
     GeluErf = 2,
     /// `max(x, 0)`.
     Relu = 3,
+}
+
+impl Activation {
+    /// The function with this value in the file.
+    #[must_use]
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        match value {
+            0 => Some(Self::Silu),
+            1 => Some(Self::GeluTanh),
+            2 => Some(Self::GeluErf),
+            3 => Some(Self::Relu),
+            _ => None,
+        }
+    }
 }
 
 /// One instruction set's kernels. Entries are coarse, so that a call through a pointer costs nothing.

@@ -6,5 +6,10 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 
+pub mod format;
+pub mod isa;
+pub mod kernels;
 pub mod sampler;
+pub mod spec;
+pub mod tensor;
 pub mod tokenizer;

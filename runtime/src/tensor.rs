@@ -30,8 +30,12 @@ pub enum TensorError {
 impl core::fmt::Display for TensorError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            TensorError::Length { expected, got } => write!(f, "slice length: expected {expected}, got {got}"),
-            TensorError::TooLarge { rows, cols } => write!(f, "a {rows} x {cols} tensor does not fit the address space"),
+            TensorError::Length { expected, got } => {
+                write!(f, "slice length: expected {expected}, got {got}")
+            }
+            TensorError::TooLarge { rows, cols } => {
+                write!(f, "a {rows} x {cols} tensor does not fit the address space")
+            }
         }
     }
 }
@@ -96,11 +100,7 @@ impl<'a> Matrix<'a> {
     /// If `tile` is not below [`Matrix::tiles`].
     #[must_use]
     pub fn tile(&self, tile: usize) -> &'a [u8] {
-        let tile_bytes = if self.dtype.is_quantised() {
-            self.data.len() / self.tiles()
-        } else {
-            LANES * (self.data.len() / self.rows)
-        };
+        let tile_bytes = if self.dtype.is_quantised() { self.data.len() / self.tiles() } else { LANES * (self.data.len() / self.rows) };
         let start = tile * tile_bytes;
         &self.data[start..(start + tile_bytes).min(self.data.len())]
     }
