@@ -226,8 +226,8 @@ fn take_front<T>(slice: &mut [T], len: usize) -> Result<&mut [T], TensorError> {
 
 /// The outputs `[tokens][rows]` of a matrix product, or those of some of its tiles.
 ///
-/// Made whole from a slice; [`Outputs::split`] gives parts with disjoint tiles to workers. A part cannot write, or
-/// read, outside its tiles, so parts never race.
+/// Made whole from a slice; workers get parts with disjoint tiles. A part cannot write, or read, outside its tiles,
+/// so parts never race.
 #[derive(Debug)]
 pub struct Outputs<'a> {
     base: *mut f32,
@@ -272,12 +272,14 @@ impl<'a> Outputs<'a> {
         self.rows
     }
 
-    /// Cuts off the first `tiles` tiles, as a part of their own.
-    #[must_use]
-    pub fn split(self, tiles: usize) -> (Self, Self) {
-        let at = (self.tiles.start + tiles).min(self.tiles.end);
-        let part = |tiles| Self { base: self.base, rows: self.rows, tokens: self.tokens, tiles, marker: PhantomData };
-        (part(self.tiles.start..at), part(at..self.tiles.end))
+    /// A part with some of this one's tiles.
+    ///
+    /// # Safety
+    /// While the part lives, nothing else writes its tiles.
+    #[expect(unsafe_code, reason = "parts of one slice that interleave; see workers::TileParts")]
+    pub(crate) unsafe fn part(&self, tiles: Range<usize>) -> Outputs<'a> {
+        debug_assert!(self.tiles.start <= tiles.start && tiles.end <= self.tiles.end);
+        Self { base: self.base, rows: self.rows, tokens: self.tokens, tiles, marker: PhantomData }
     }
 
     /// Stores the eight outputs of a tile for one token; those that only pad the last tile are dropped.
@@ -291,7 +293,7 @@ impl<'a> Outputs<'a> {
         let row = tile * LANES;
         let len = LANES.min(self.rows - row);
         // SAFETY: `row + len <= rows` and `token < tokens`, so the place lies inside the slice given to `new`; this
-        // part alone has this tile, because `split` gives each tile to one part only.
+        // part alone has this tile, because `part`'s caller gives each tile to one part only.
         let place = unsafe { core::slice::from_raw_parts_mut(self.base.add(token * self.rows + row), len) };
         place.copy_from_slice(&lanes[..len]);
     }
