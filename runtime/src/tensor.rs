@@ -132,6 +132,17 @@ pub struct Acts<'a> {
 }
 
 impl<'a> Acts<'a> {
+    /// The fronts of three buffers as the activations of `tokens` vectors of `cols` inputs.
+    ///
+    /// # Errors
+    /// If one of them is too short.
+    pub fn new(tokens: usize, cols: usize, quants: &'a [i8], scales: &'a [f32], sums: &'a [i16]) -> Result<Self, TensorError> {
+        let quants = front(quants, tokens, act::padded(cols))?;
+        let scales = front(scales, tokens, act::groups(cols))?;
+        let sums = front(sums, tokens, act::blocks(cols))?;
+        Ok(Self { cols, tokens, quants, scales, sums })
+    }
+
     /// Inputs of a vector, without padding.
     #[must_use]
     pub fn cols(&self) -> usize {
@@ -178,16 +189,17 @@ impl<'a> ActsMut<'a> {
     ///
     /// # Errors
     /// If one of them is too short.
-    pub fn new(tokens: usize, cols: usize, quants: &'a mut [i8], scales: &'a mut [f32], sums: &'a mut [i16]) -> Result<Self, TensorError> {
-        let too_large = TensorError::TooLarge { rows: tokens, cols };
-        let front = |len: usize| tokens.checked_mul(len).ok_or(too_large);
-        Ok(Self {
-            cols,
-            tokens,
-            quants: take_front(quants, front(act::padded(cols))?)?,
-            scales: take_front(scales, front(act::groups(cols))?)?,
-            sums: take_front(sums, front(act::blocks(cols))?)?,
-        })
+    pub fn new(
+        tokens: usize,
+        cols: usize,
+        quants: &'a mut [i8],
+        scales: &'a mut [f32],
+        sums: &'a mut [i16],
+    ) -> Result<Self, TensorError> {
+        let quants = front_mut(quants, tokens, act::padded(cols))?;
+        let scales = front_mut(scales, tokens, act::groups(cols))?;
+        let sums = front_mut(sums, tokens, act::blocks(cols))?;
+        Ok(Self { cols, tokens, quants, scales, sums })
     }
 
     /// The filled activations.
@@ -219,9 +231,15 @@ impl<'a> ActsMut<'a> {
     }
 }
 
-fn take_front<T>(slice: &mut [T], len: usize) -> Result<&mut [T], TensorError> {
+fn front<T>(slice: &[T], tokens: usize, len: usize) -> Result<&[T], TensorError> {
+    let expected = tokens.checked_mul(len).ok_or(TensorError::TooLarge { rows: tokens, cols: len })?;
+    slice.get(..expected).ok_or(TensorError::Length { expected, got: slice.len() })
+}
+
+fn front_mut<T>(slice: &mut [T], tokens: usize, len: usize) -> Result<&mut [T], TensorError> {
+    let expected = tokens.checked_mul(len).ok_or(TensorError::TooLarge { rows: tokens, cols: len })?;
     let got = slice.len();
-    slice.get_mut(..len).ok_or(TensorError::Length { expected: len, got })
+    slice.get_mut(..expected).ok_or(TensorError::Length { expected, got })
 }
 
 /// The outputs `[tokens][rows]` of a matrix product, or those of some of its tiles.
