@@ -6,5 +6,9 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 
+pub mod isa;
+pub mod kernels;
+pub mod math;
 pub mod sampler;
+pub mod tensor;
 pub mod tokenizer;
