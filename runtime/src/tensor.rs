@@ -189,13 +189,7 @@ impl<'a> ActsMut<'a> {
     ///
     /// # Errors
     /// If one of them is too short.
-    pub fn new(
-        tokens: usize,
-        cols: usize,
-        quants: &'a mut [i8],
-        scales: &'a mut [f32],
-        sums: &'a mut [i16],
-    ) -> Result<Self, TensorError> {
+    pub fn new(tokens: usize, cols: usize, quants: &'a mut [i8], scales: &'a mut [f32], sums: &'a mut [i16]) -> Result<Self, TensorError> {
         let quants = front_mut(quants, tokens, act::padded(cols))?;
         let scales = front_mut(scales, tokens, act::groups(cols))?;
         let sums = front_mut(sums, tokens, act::blocks(cols))?;
