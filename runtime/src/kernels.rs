@@ -15,6 +15,11 @@
 
 mod attend;
 pub mod attention;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "intrinsics on pointers whose bounds are asserted at the door")]
+mod avx2;
+#[cfg(feature = "std")]
+pub mod contract;
 mod lanes;
 mod scalar;
 
@@ -54,7 +59,7 @@ impl Activation {
 /// One instruction set's kernels. Entries are coarse, so that a call through a pointer costs nothing.
 ///
 /// An entry panics when its arguments do not fit each other; matrices have at least one column.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Kernels {
     /// Which instruction set these use.
     pub isa: Isa,
@@ -94,6 +99,9 @@ impl Kernels {
     pub fn select(isa: Isa) -> Option<&'static Kernels> {
         match isa {
             Isa::Scalar => Some(&scalar::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => crate::isa::Avx2::detect().map(avx2::kernels),
+            #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 => None,
         }
     }
