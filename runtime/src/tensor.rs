@@ -284,6 +284,14 @@ impl<'a> Outputs<'a> {
         self.rows
     }
 
+    /// Cuts off the first `tiles` tiles, as a part of their own.
+    #[must_use]
+    pub fn split(self, tiles: usize) -> (Self, Self) {
+        let at = (self.tiles.start + tiles).min(self.tiles.end);
+        let part = |tiles| Self { base: self.base, rows: self.rows, tokens: self.tokens, tiles, marker: PhantomData };
+        (part(self.tiles.start..at), part(at..self.tiles.end))
+    }
+
     /// A part with some of this one's tiles.
     ///
     /// # Safety
