@@ -24,3 +24,25 @@ pub fn read_f16(bytes: &[u8], out: &mut [f32]) {
         *value = f16::from_le_bytes([b[0], b[1]]).to_f32();
     }
 }
+
+/// Encodes values as little-endian f32; the shorter of the two sides ends it.
+pub fn write_f32(values: &[f32], out: &mut [u8]) {
+    for (b, value) in out.chunks_exact_mut(4).zip(values) {
+        b.copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+/// Encodes values as little-endian f16, rounding half to even; the shorter of the two sides ends it.
+///
+/// Values of 65,520 and more in size become infinite: a writer of files looks for them first, see [`fits_f16`].
+pub fn write_f16(values: &[f32], out: &mut [u8]) {
+    for (b, value) in out.chunks_exact_mut(2).zip(values) {
+        b.copy_from_slice(&f16::from_f32(*value).to_le_bytes());
+    }
+}
+
+/// Whether `value` is finite and stays so as an f16.
+#[must_use]
+pub const fn fits_f16(value: f32) -> bool {
+    value.abs() < 65_520.0
+}

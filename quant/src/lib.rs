@@ -17,8 +17,15 @@
 
 pub mod act;
 pub mod float;
+#[cfg(feature = "std")]
+pub mod metrics;
 pub mod q4;
 pub mod q8;
+#[cfg(feature = "std")]
+mod search;
+
+#[cfg(feature = "std")]
+pub use search::QuantiseError;
 
 /// Rows in a tile: one per 32-bit lane of a 256-bit register.
 pub const LANES: usize = 8;
@@ -108,4 +115,10 @@ impl core::fmt::Display for DType {
 #[must_use]
 pub const fn round_up(n: usize, step: usize) -> Option<usize> {
     n.checked_next_multiple_of(step)
+}
+
+/// `v` rounded to an integer, half to even. Exact for `|v|` up to 2^22, where the sum below has no fraction bits left.
+fn round_half_even(v: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23
+    (v + MAGIC) - MAGIC
 }

@@ -19,6 +19,12 @@
 //! summed over a row's block: 32 * 1,905 * 255 = 15,544,800; over the eight blocks of the largest activation group
 //! (256 inputs) 124,358,400 < 2^31. Minima: a block sum is at most 4,064, times 255 and eight blocks 8,290,560.
 
+#[cfg(feature = "std")]
+mod search;
+
+#[cfg(feature = "std")]
+pub use search::quantise_tile;
+
 use crate::{BLOCK, LANES, UNIT};
 
 /// Bytes of a tile's head.
@@ -96,4 +102,39 @@ pub fn read_row(tile: &[u8], lane: usize, out: &mut [f32]) {
             *value = head.scale * (s * q) - head.min * m;
         }
     }
+}
+
+/// Writes the head of row `lane` of a tile.
+///
+/// # Panics
+/// If `tile` is shorter than a head or `lane` is not below 8.
+pub fn write_head(tile: &mut [u8], lane: usize, head: RowHead) {
+    tile[4 * lane..][..4].copy_from_slice(&head.scale.to_le_bytes());
+    tile[4 * (LANES + lane)..][..4].copy_from_slice(&head.min.to_le_bytes());
+}
+
+/// Writes block `block` of row `lane` of a tile, `block` counted from the start of the row. Quants above 15 lose
+/// their upper bits.
+///
+/// # Panics
+/// If `tile` ends before that block or `lane` is not below 8.
+pub fn write_block(tile: &mut [u8], lane: usize, block: usize, s: u8, m: u8, quants: &[u8; BLOCK]) {
+    let (unit, block) = (HEAD_BYTES + block / 2 * UNIT_BYTES, block % 2);
+    let unit = &mut tile[unit..][..UNIT_BYTES];
+    unit[scale_at(lane, block)] = s;
+    unit[min_at(lane, block)] = m;
+    for (col, q) in quants.iter().enumerate() {
+        let (byte, shift) = nibble_at(lane, block * BLOCK + col);
+        unit[byte] = unit[byte] & !(QUANT_MAX << shift) | (q & QUANT_MAX) << shift;
+    }
+}
+
+/// Whether `tile` is whole units behind a head whose floats are all finite. No other bytes are invalid: every
+/// quant, scale and minimum is within the range that the overflow bounds above assume.
+#[must_use]
+pub fn check_tile(tile: &[u8]) -> bool {
+    let Some((head, units)) = tile.split_at_checked(HEAD_BYTES) else {
+        return false;
+    };
+    units.len().is_multiple_of(UNIT_BYTES) && head.chunks_exact(4).all(|value| crate::float::f32_at(value, 0).is_finite())
 }

@@ -16,6 +16,12 @@
 //! 16-bit lane (two pairs would not). A block times its scale: 32 * 16,129 * 255 = 131,612,640; over the eight
 //! blocks of the largest activation group (256 inputs) 1,052,901,120 < 2^31.
 
+#[cfg(feature = "std")]
+mod search;
+
+#[cfg(feature = "std")]
+pub use search::quantise_tile;
+
 use crate::{BLOCK, LANES, UNIT};
 
 /// Bytes of a tile's head.
@@ -73,4 +79,40 @@ pub fn read_row(tile: &[u8], lane: usize, out: &mut [f32]) {
             *value = row_scale * (f32::from(unit[scale_at(lane, col / BLOCK)]) * q);
         }
     }
+}
+
+/// Writes the scale of row `lane` of a tile.
+///
+/// # Panics
+/// If `tile` is shorter than a head or `lane` is not below 8.
+pub fn write_head(tile: &mut [u8], lane: usize, row_scale: f32) {
+    tile[4 * lane..][..4].copy_from_slice(&row_scale.to_le_bytes());
+}
+
+/// Writes block `block` of row `lane` of a tile, `block` counted from the start of the row.
+///
+/// # Panics
+/// If `tile` ends before that block, `lane` is not below 8, or a quant is -128.
+pub fn write_block(tile: &mut [u8], lane: usize, block: usize, s: u8, quants: &[i8; BLOCK]) {
+    let (unit, block) = (HEAD_BYTES + block / 2 * UNIT_BYTES, block % 2);
+    let unit = &mut tile[unit..][..UNIT_BYTES];
+    unit[scale_at(lane, block)] = s;
+    for (col, &q) in quants.iter().enumerate() {
+        assert!(q >= -QUANT_MAX, "a quant of -128");
+        unit[quant_at(lane, block * BLOCK + col)] = q.to_le_bytes()[0];
+    }
+}
+
+/// Whether `tile` is whole units behind a head whose floats are all finite, and no quant is -128.
+#[must_use]
+pub fn check_tile(tile: &[u8]) -> bool {
+    const LOWEST: u8 = i8::MIN.to_le_bytes()[0];
+    let Some((head, units)) = tile.split_at_checked(HEAD_BYTES) else {
+        return false;
+    };
+    // No early exit within a unit: so that it compiles to vector compares.
+    let clean = |unit: &[u8]| unit[..QUANT_BYTES].iter().fold(true, |ok, &q| ok & (q != LOWEST));
+    units.len().is_multiple_of(UNIT_BYTES)
+        && head.chunks_exact(4).all(|value| crate::float::f32_at(value, 0).is_finite())
+        && units.chunks_exact(UNIT_BYTES).all(clean)
 }

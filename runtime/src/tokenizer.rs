@@ -58,11 +58,7 @@ pub struct TooSmall {
 
 impl core::fmt::Display for TooSmall {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(
-            f,
-            "buffer too small: {} needed, {} given",
-            self.needed, self.got
-        )
+        write!(f, "buffer too small: {} needed, {} given", self.needed, self.got)
     }
 }
 

@@ -17,21 +17,13 @@ const STRINGS: usize = 3000;
 fn encode(tokenizer: &Tokenizer<'_>, text: &str, options: &EncodeOptions<'_>) -> Vec<u32> {
     let mut scratch = vec![0; tokenizer.scratch_words(text.len())];
     let mut ids = vec![TokenId(0); tokenizer.max_tokens(text.len())];
-    let count = tokenizer
-        .encode(text, options, &mut scratch, &mut ids)
-        .unwrap();
+    let count = tokenizer.encode(text, options, &mut scratch, &mut ids).unwrap();
     ids[..count].iter().map(|id| id.0).collect()
 }
 
 /// Decodes as a stream; every part is whole characters, because it is a `str`.
 fn decode(tokenizer: &Tokenizer<'_>, ids: &[u32], skip_special: bool) -> String {
-    let mut decoder = Decoder::new(
-        tokenizer,
-        DecodeOptions {
-            skip_special,
-            continues: false,
-        },
-    );
+    let mut decoder = Decoder::new(tokenizer, DecodeOptions { skip_special, continues: false });
     let mut buffer = vec![0; decoder.buffer_bytes()];
     let mut text = String::new();
     for &id in ids {
@@ -41,31 +33,14 @@ fn decode(tokenizer: &Tokenizer<'_>, ids: &[u32], skip_special: bool) -> String 
     text
 }
 
-fn compare_encoding(
-    name: &str,
-    reference: &mut tokenizers::Tokenizer,
-    tokenizer: &Tokenizer<'_>,
-    texts: &[String],
-) {
+fn compare_encoding(name: &str, reference: &mut tokenizers::Tokenizer, tokenizer: &Tokenizer<'_>, texts: &[String]) {
     let mut failures = Vec::new();
     for parse_special in [true, false] {
         reference.set_encode_special_tokens(!parse_special);
         for add_special in [true, false] {
             for text in texts {
-                let expected = reference
-                    .encode(text.as_str(), add_special)
-                    .unwrap()
-                    .get_ids()
-                    .to_vec();
-                let got = encode(
-                    tokenizer,
-                    text,
-                    &EncodeOptions {
-                        parse_special,
-                        add_special,
-                        ..EncodeOptions::default()
-                    },
-                );
+                let expected = reference.encode(text.as_str(), add_special).unwrap().get_ids().to_vec();
+                let got = encode(tokenizer, text, &EncodeOptions { parse_special, add_special, ..EncodeOptions::default() });
                 if got != expected {
                     failures.push(format!("{text:?} (special {parse_special}, {add_special}): {got:?}, not {expected:?}"));
                 }
@@ -75,62 +50,38 @@ fn compare_encoding(
     failures.sort_by_key(String::len);
     let count = failures.len();
     failures.truncate(5);
-    assert!(
-        count == 0,
-        "{name}: {count} of {} differ:\n{}",
-        texts.len() * 4,
-        failures.join("\n")
-    );
+    assert!(count == 0, "{name}: {count} of {} differ:\n{}", texts.len() * 4, failures.join("\n"));
 }
 
-fn compare_decoding(
-    name: &str,
-    reference: &tokenizers::Tokenizer,
-    tokenizer: &Tokenizer<'_>,
-    sequences: &[Vec<u32>],
-) {
+fn compare_decoding(name: &str, reference: &tokenizers::Tokenizer, tokenizer: &Tokenizer<'_>, sequences: &[Vec<u32>]) {
     let mut failures = Vec::new();
     for skip_special in [true, false] {
         for ids in sequences {
             let expected = reference.decode(ids, skip_special).unwrap();
             let got = decode(tokenizer, ids, skip_special);
             if got != expected {
-                failures.push(format!(
-                    "{ids:?} (skip {skip_special}): {got:?}, not {expected:?}"
-                ));
+                failures.push(format!("{ids:?} (skip {skip_special}): {got:?}, not {expected:?}"));
             }
         }
     }
     failures.sort_by_key(String::len);
     let count = failures.len();
     failures.truncate(5);
-    assert!(
-        count == 0,
-        "{name}: {count} of {} differ:\n{}",
-        sequences.len() * 2,
-        failures.join("\n")
-    );
+    assert!(count == 0, "{name}: {count} of {} differ:\n{}", sequences.len() * 2, failures.join("\n"));
 }
 
 /// Random ids, and mostly byte-like tokens in every other sequence, so that invalid UTF-8 is common.
 fn random_sequences(tokenizer: &Tokenizer<'_>, count: usize, longest: usize) -> Vec<Vec<u32>> {
     let mut random = Random(0x5eed);
     let vocab = tokenizer.vocab_size();
-    let short: Vec<u32> = (0..vocab)
-        .filter(|&id| {
-            tokenizer.kind(TokenId(id)) != Kind::Unused && tokenizer.bytes(TokenId(id)).len() == 1
-        })
-        .collect();
+    let short: Vec<u32> =
+        (0..vocab).filter(|&id| tokenizer.kind(TokenId(id)) != Kind::Unused && tokenizer.bytes(TokenId(id)).len() == 1).collect();
     (0..count)
         .map(|at| {
             let len = random.below(longest) + 1;
             (0..len)
                 .map(|_| {
-                    if at % 2 == 0 || random.below(4) == 0 {
-                        random.below(vocab as usize) as u32
-                    } else {
-                        short[random.below(short.len())]
-                    }
+                    if at % 2 == 0 || random.below(4) == 0 { random.below(vocab as usize) as u32 } else { short[random.below(short.len())] }
                 })
                 .collect()
         })
@@ -170,16 +121,12 @@ fn every_family_decodes_as_the_reference() {
 
 #[test]
 fn long_runs_of_byte_tokens_stream() {
-    let family = families()
-        .into_iter()
-        .find(|family| family.name == "llama-2")
-        .unwrap();
+    let family = families().into_iter().find(|family| family.name == "llama-2").unwrap();
     let vocab_size = common::families::vocab_size(&family.json.parse().unwrap());
     let compiled = compile(family.json.as_bytes(), None, None, vocab_size).unwrap();
     let tokenizer = Tokenizer::parse(&compiled.section, vocab_size).unwrap();
     let byte = |byte: u8| {
-        let is_byte =
-            |id: &TokenId| tokenizer.kind(*id) == Kind::Byte && tokenizer.bytes(*id) == [byte];
+        let is_byte = |id: &TokenId| tokenizer.kind(*id) == Kind::Byte && tokenizer.bytes(*id) == [byte];
         (0..vocab_size).map(TokenId).find(is_byte).unwrap()
     };
     // A long valid run is whole, and its beginning comes before its end.
@@ -188,34 +135,17 @@ fn long_runs_of_byte_tokens_stream() {
     assert_eq!(decode(&tokenizer, &ids, true), text);
     let mut decoder = Decoder::new(&tokenizer, DecodeOptions::default());
     let mut buffer = vec![0; decoder.buffer_bytes()];
-    let early: usize = ids[..64]
-        .iter()
-        .map(|&id| decoder.push(TokenId(id), &mut buffer).unwrap().len())
-        .sum();
+    let early: usize = ids[..64].iter().map(|&id| decoder.push(TokenId(id), &mut buffer).unwrap().len()).sum();
     assert!(early >= 60, "{early} bytes");
     // Behind the first 32 bytes only what is invalid is replaced.
-    let bytes: Vec<u8> = "é"
-        .repeat(16)
-        .bytes()
-        .chain(*b"\xc3")
-        .chain("ok".bytes())
-        .chain(*b"\xe2\x82")
-        .collect();
+    let bytes: Vec<u8> = "é".repeat(16).bytes().chain(*b"\xc3").chain("ok".bytes()).chain(*b"\xe2\x82").collect();
     let ids: Vec<u32> = bytes.iter().map(|&b| byte(b).0).collect();
-    assert_eq!(
-        decode(&tokenizer, &ids, true),
-        format!("{}\u{fffd}ok\u{fffd}\u{fffd}", "é".repeat(16))
-    );
+    assert_eq!(decode(&tokenizer, &ids, true), format!("{}\u{fffd}ok\u{fffd}\u{fffd}", "é".repeat(16)));
 }
 
 #[test]
 fn literal_text_never_becomes_a_control_token() {
-    for Family {
-        name,
-        json,
-        control,
-    } in families()
-    {
+    for Family { name, json, control } in families() {
         let vocab_size = common::families::vocab_size(&json.parse().unwrap());
         let compiled = compile(json.as_bytes(), None, None, vocab_size).unwrap();
         let tokenizer = Tokenizer::parse(&compiled.section, vocab_size).unwrap();
@@ -223,34 +153,12 @@ fn literal_text_never_becomes_a_control_token() {
         let (start, user) = (format!("{control}user "), format!("a {control} b{control}"));
         let text = format!("{start}{user}{control}");
         let typed = start.len()..start.len() + user.len();
-        let options = EncodeOptions {
-            literal: core::slice::from_ref(&typed),
-            add_special: false,
-            ..EncodeOptions::default()
-        };
+        let options = EncodeOptions { literal: core::slice::from_ref(&typed), add_special: false, ..EncodeOptions::default() };
         let marked = encode(&tokenizer, &text, &options);
-        let parsed = encode(
-            &tokenizer,
-            &text,
-            &EncodeOptions {
-                literal: &[],
-                ..options
-            },
-        );
+        let parsed = encode(&tokenizer, &text, &EncodeOptions { literal: &[], ..options });
         assert_eq!(parsed.iter().filter(is_control).count(), 4, "{name}");
-        assert_eq!(
-            marked.iter().filter(is_control).count(),
-            2,
-            "{name}: {marked:?}"
-        );
-        let none = encode(
-            &tokenizer,
-            &text,
-            &EncodeOptions {
-                parse_special: false,
-                ..options
-            },
-        );
+        assert_eq!(marked.iter().filter(is_control).count(), 2, "{name}: {marked:?}");
+        let none = encode(&tokenizer, &text, &EncodeOptions { parse_special: false, ..options });
         assert_eq!(none.iter().filter(is_control).count(), 0, "{name}");
     }
 }
@@ -263,26 +171,17 @@ fn form_c_is_that_of_the_reference() {
     let tokenizer = Tokenizer::parse(&compiled.section, 256).unwrap();
     let normalized = |text: &str| {
         let ids = encode(&tokenizer, text, &EncodeOptions::default());
-        ids.iter()
-            .flat_map(|&id| tokenizer.bytes(TokenId(id)).to_vec())
-            .collect::<Vec<u8>>()
+        ids.iter().flat_map(|&id| tokenizer.bytes(TokenId(id)).to_vec()).collect::<Vec<u8>>()
     };
     let mut text = String::new();
     for character in '\0'..=char::MAX {
         text.push(character);
         if text.len() > 4000 {
-            assert_eq!(
-                normalized(&text),
-                text.nfc().collect::<String>().into_bytes()
-            );
+            assert_eq!(normalized(&text), text.nfc().collect::<String>().into_bytes());
             text.clear();
         }
         let alone = character.to_string();
-        assert_eq!(
-            normalized(&alone),
-            alone.nfc().collect::<String>().into_bytes(),
-            "{character:?}"
-        );
+        assert_eq!(normalized(&alone), alone.nfc().collect::<String>().into_bytes(), "{character:?}");
     }
     // Runs of what composes and what is reordered, in every order.
     let parts: Vec<char> = ('\u{41}'..='\u{5a}')
@@ -310,14 +209,8 @@ fn form_c_is_that_of_the_reference() {
         .collect();
     let mut random = Random(7);
     for _ in 0..20_000 {
-        let text: String = (0..random.below(12))
-            .map(|_| parts[random.below(parts.len())])
-            .collect();
-        assert_eq!(
-            normalized(&text),
-            text.nfc().collect::<String>().into_bytes(),
-            "{text:?}"
-        );
+        let text: String = (0..random.below(12)).map(|_| parts[random.below(parts.len())]).collect();
+        assert_eq!(normalized(&text), text.nfc().collect::<String>().into_bytes(), "{text:?}");
     }
 }
 
@@ -325,9 +218,7 @@ fn form_c_is_that_of_the_reference() {
 fn adversarial_texts_take_little_time() {
     let letters = "ab".repeat(50_000);
     let same = "a".repeat(100_000);
-    let marks: String = (0..50_000)
-        .map(|at| if at % 2 == 0 { '\u{301}' } else { '\u{323}' })
-        .collect();
+    let marks: String = (0..50_000).map(|at| if at % 2 == 0 { '\u{301}' } else { '\u{323}' }).collect();
     let spaces = " ".repeat(99_999) + "x";
     let mixed = " \n".repeat(50_000) + "x";
     let controls = "<|im".repeat(25_000);
@@ -337,22 +228,10 @@ fn adversarial_texts_take_little_time() {
         let tokenizer = Tokenizer::parse(&compiled.section, vocab_size).unwrap();
         for text in [&letters, &same, &marks, &spaces, &mixed, &controls] {
             let start = std::time::Instant::now();
-            let ids = encode(
-                &tokenizer,
-                text,
-                &EncodeOptions {
-                    add_special: false,
-                    ..EncodeOptions::default()
-                },
-            );
+            let ids = encode(&tokenizer, text, &EncodeOptions { add_special: false, ..EncodeOptions::default() });
             assert!(!ids.is_empty());
             // Quadratic work on 100 KB would take minutes.
-            assert!(
-                start.elapsed().as_secs() < 5,
-                "{name}: {:?} for {:?}…",
-                start.elapsed(),
-                &text[..8]
-            );
+            assert!(start.elapsed().as_secs() < 5, "{name}: {:?} for {:?}…", start.elapsed(), &text[..8]);
         }
     }
 }
@@ -367,10 +246,7 @@ fn small_buffers_are_errors_with_the_need() {
     let ids = encode(&tokenizer, text, &EncodeOptions::default());
     let mut scratch = vec![0; tokenizer.scratch_words(text.len())];
     let mut out = vec![TokenId(0); ids.len()];
-    assert_eq!(
-        tokenizer.encode(text, &EncodeOptions::default(), &mut scratch, &mut out),
-        Ok(ids.len())
-    );
+    assert_eq!(tokenizer.encode(text, &EncodeOptions::default(), &mut scratch, &mut out), Ok(ids.len()));
     match tokenizer.encode(text, &EncodeOptions::default(), &mut scratch, &mut out[1..]) {
         Err(EncodeError::Output(size)) => {
             assert_eq!((size.needed, size.got), (ids.len(), ids.len() - 1))
@@ -378,10 +254,7 @@ fn small_buffers_are_errors_with_the_need() {
         other => panic!("{other:?}"),
     }
     match tokenizer.encode(text, &EncodeOptions::default(), &mut scratch[..6], &mut out) {
-        Err(EncodeError::Scratch(size)) => assert_eq!(
-            (size.needed, size.got),
-            (tokenizer.scratch_words(text.len()), 6)
-        ),
+        Err(EncodeError::Scratch(size)) => assert_eq!((size.needed, size.got), (tokenizer.scratch_words(text.len()), 6)),
         other => panic!("{other:?}"),
     }
     let mut decoder = Decoder::new(&tokenizer, DecodeOptions::default());
@@ -396,9 +269,7 @@ fn mutated_sections_never_panic() {
     let mut accepted = 0;
     for Family { json, .. } in families() {
         let vocab_size = common::families::vocab_size(&json.parse().unwrap());
-        let section = compile(json.as_bytes(), None, None, vocab_size)
-            .unwrap()
-            .section;
+        let section = compile(json.as_bytes(), None, None, vocab_size).unwrap().section;
         for round in 0..300 {
             let mut bytes = section.clone();
             if round % 10 == 0 {
@@ -409,16 +280,8 @@ fn mutated_sections_never_panic() {
                     break;
                 }
                 // Half of the changes hit the header, where most of the meaning is.
-                let at = if random.below(2) == 0 {
-                    random.below(bytes.len().min(80))
-                } else {
-                    random.below(bytes.len())
-                };
-                bytes[at] = if random.below(2) == 0 {
-                    random.next() as u8
-                } else {
-                    bytes[at] ^ 1 << random.below(8)
-                };
+                let at = if random.below(2) == 0 { random.below(bytes.len().min(80)) } else { random.below(bytes.len()) };
+                bytes[at] = if random.below(2) == 0 { random.next() as u8 } else { bytes[at] ^ 1 << random.below(8) };
             }
             let Ok(tokenizer) = Tokenizer::parse(&bytes, vocab_size) else {
                 continue;
@@ -428,32 +291,22 @@ fn mutated_sections_never_panic() {
                 let ids = encode(&tokenizer, text, &EncodeOptions::default());
                 decode(&tokenizer, &ids, false);
             }
-            let some: Vec<u32> = (0..40)
-                .map(|_| random.next() as u32 % (vocab_size + 3))
-                .collect();
+            let some: Vec<u32> = (0..40).map(|_| random.next() as u32 % (vocab_size + 3)).collect();
             decode(&tokenizer, &some, true);
         }
     }
-    assert!(
-        accepted > 0,
-        "no mutation survived the check, so nothing behind it was tried"
-    );
+    assert!(accepted > 0, "no mutation survived the check, so nothing behind it was tried");
 }
 
 #[test]
 #[ignore = "needs KINGLET_TOKENIZER_JSON, a real tokenizer.json"]
 fn a_real_tokenizer_is_the_reference() {
-    let path = std::env::var("KINGLET_TOKENIZER_JSON")
-        .expect("KINGLET_TOKENIZER_JSON names a tokenizer.json");
+    let path = std::env::var("KINGLET_TOKENIZER_JSON").expect("KINGLET_TOKENIZER_JSON names a tokenizer.json");
     let json = std::fs::read_to_string(&path).unwrap();
     let mut reference: tokenizers::Tokenizer = json.parse().unwrap();
     let vocab_size = common::families::vocab_size(&reference);
     let compiled = compile(json.as_bytes(), None, None, vocab_size).unwrap();
-    println!(
-        "{} bytes of section; notes: {:#?}",
-        compiled.section.len(),
-        compiled.notes
-    );
+    println!("{} bytes of section; notes: {:#?}", compiled.section.len(), compiled.notes);
     let start = std::time::Instant::now();
     let tokenizer = Tokenizer::parse(&compiled.section, vocab_size).unwrap();
     println!("checked in {:?}", start.elapsed());
@@ -466,15 +319,7 @@ fn a_real_tokenizer_is_the_reference() {
     }
     compare_encoding(&path, &mut reference, &tokenizer, &texts);
     let mut sequences = random_sequences(&tokenizer, 20_000, 30);
-    sequences.extend(
-        texts
-            .iter()
-            .map(|text| encode(&tokenizer, text, &EncodeOptions::default())),
-    );
+    sequences.extend(texts.iter().map(|text| encode(&tokenizer, text, &EncodeOptions::default())));
     compare_decoding(&path, &reference, &tokenizer, &sequences);
-    println!(
-        "{} strings and {} sequences equal",
-        texts.len(),
-        sequences.len()
-    );
+    println!("{} strings and {} sequences equal", texts.len(), sequences.len());
 }

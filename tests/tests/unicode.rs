@@ -48,10 +48,7 @@ fn decompositions() -> Vec<(u32, u32, u32)> {
         .filter(|(character, parts)| parts[..] != [*character])
         .collect();
     // Several characters may have one decomposition; any of them will do, because only the whole matters.
-    let whole: HashMap<&[char], char> = full
-        .iter()
-        .map(|(character, parts)| (&parts[..], *character))
-        .collect();
+    let whole: HashMap<&[char], char> = full.iter().map(|(character, parts)| (&parts[..], *character)).collect();
     full.iter()
         .map(|(character, parts)| {
             let (first, second) = match parts[..] {
@@ -65,13 +62,7 @@ fn decompositions() -> Vec<(u32, u32, u32)> {
         .collect()
 }
 
-fn write_rows(
-    out: &mut String,
-    doc: &str,
-    name: &str,
-    kind: &str,
-    rows: impl IntoIterator<Item = String>,
-) {
+fn write_rows(out: &mut String, doc: &str, name: &str, kind: &str, rows: impl IntoIterator<Item = String>) {
     writeln!(out, "\n/// {doc}\npub(super) const {name}: &[{kind}] = &[").unwrap();
     let rows: Vec<String> = rows.into_iter().collect();
     for row in rows.chunks(6) {
@@ -86,20 +77,8 @@ fn generate() -> String {
     );
     let pair = |(a, b): (u32, u32)| format!("({a:#x}, {b:#x})");
     let triple = |(a, b, c): (u32, u32, u32)| format!("({a:#x}, {b:#x}, {c:#x})");
-    write_rows(
-        &mut out,
-        "General category L.",
-        "LETTER",
-        "(u32, u32)",
-        class(r"^\p{L}$").into_iter().map(pair),
-    );
-    write_rows(
-        &mut out,
-        "General category N.",
-        "NUMBER",
-        "(u32, u32)",
-        class(r"^\p{N}$").into_iter().map(pair),
-    );
+    write_rows(&mut out, "General category L.", "LETTER", "(u32, u32)", class(r"^\p{L}$").into_iter().map(pair));
+    write_rows(&mut out, "General category N.", "NUMBER", "(u32, u32)", class(r"^\p{N}$").into_iter().map(pair));
 
     let mut classes: Vec<(u32, u32, u8)> = Vec::new();
     for character in scalars() {
@@ -110,35 +89,20 @@ fn generate() -> String {
             _ => {}
         }
     }
-    let rows = classes
-        .into_iter()
-        .map(|(a, b, class)| format!("({a:#x}, {b:#x}, {class})"));
-    write_rows(
-        &mut out,
-        "Canonical combining classes other than 0.",
-        "COMBINING_CLASS",
-        "(u32, u32, u8)",
-        rows,
-    );
+    let rows = classes.into_iter().map(|(a, b, class)| format!("({a:#x}, {b:#x}, {class})"));
+    write_rows(&mut out, "Canonical combining classes other than 0.", "COMBINING_CLASS", "(u32, u32, u8)", rows);
 
     let decompositions = decompositions();
     // A character may compose only from what decompositions are made of.
     let parts = |last: bool| {
-        let mut codes: Vec<u32> = decompositions
-            .iter()
-            .flat_map(|&(code, a, b)| if last { vec![b] } else { vec![a, code] })
-            .collect();
+        let mut codes: Vec<u32> = decompositions.iter().flat_map(|&(code, a, b)| if last { vec![b] } else { vec![a, code] }).collect();
         codes.sort_unstable();
         codes.dedup();
         codes
     };
     let mut compositions = Vec::new();
     for first in parts(false).into_iter().filter_map(char::from_u32) {
-        for second in parts(true)
-            .into_iter()
-            .filter_map(char::from_u32)
-            .filter(|c| *c != '\0')
-        {
+        for second in parts(true).into_iter().filter_map(char::from_u32).filter(|c| *c != '\0') {
             if let Some(composed) = compose(first, second) {
                 compositions.push((first as u32, second as u32, composed as u32));
             }
@@ -172,16 +136,11 @@ fn generate() -> String {
 
 #[test]
 fn the_committed_tables_are_the_generated_ones() {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/src/tokenizer/unicode_tables.rs");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/src/tokenizer/unicode_tables.rs");
     let generated = generate();
     if std::env::var_os("KINGLET_BLESS").is_some() {
         std::fs::write(&path, &generated).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap();
-    assert!(
-        committed == generated,
-        "{} is not what this test generates; run with KINGLET_BLESS=1",
-        path.display()
-    );
+    assert!(committed == generated, "{} is not what this test generates; run with KINGLET_BLESS=1", path.display());
 }

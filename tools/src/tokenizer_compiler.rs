@@ -68,16 +68,8 @@ impl fmt::Display for TokenizerCompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Json { file, reason } => write!(f, "{file}: not JSON: {reason}"),
-            Self::Field {
-                file,
-                field,
-                expected,
-                found,
-            } => write!(f, "{file}: {field}: expected {expected}, found {found}"),
-            Self::Check(error) => write!(
-                f,
-                "tokenizer.json: the compiled tables are not consistent: {error}"
-            ),
+            Self::Field { file, field, expected, found } => write!(f, "{file}: {field}: expected {expected}, found {found}"),
+            Self::Check(error) => write!(f, "tokenizer.json: the compiled tables are not consistent: {error}"),
         }
     }
 }
@@ -100,44 +92,26 @@ pub fn compile(
     vocab_size: u32,
 ) -> Result<CompiledTokenizer, TokenizerCompileError> {
     let parse = |file: &'static str, bytes: &[u8]| {
-        serde_json::from_slice::<Value>(bytes).map_err(|error| TokenizerCompileError::Json {
-            file,
-            reason: error.to_string(),
-        })
+        serde_json::from_slice::<Value>(bytes).map_err(|error| TokenizerCompileError::Json { file, reason: error.to_string() })
     };
     let tokenizer = parse(TOKENIZER, tokenizer_json)?;
-    let tokenizer_config = tokenizer_config
-        .map(|bytes| parse(TOKENIZER_CONFIG, bytes))
-        .transpose()?;
-    let generation_config = generation_config
-        .map(|bytes| parse(GENERATION_CONFIG, bytes))
-        .transpose()?;
+    let tokenizer_config = tokenizer_config.map(|bytes| parse(TOKENIZER_CONFIG, bytes)).transpose()?;
+    let generation_config = generation_config.map(|bytes| parse(GENERATION_CONFIG, bytes)).transpose()?;
 
     let root = Field::root(TOKENIZER, &tokenizer);
     object(&root)?;
     // Files of the library's first versions leave the type out.
-    root.get("model")
-        .get("type")
-        .must_be(&[json!("BPE"), Value::Null])?;
+    root.get("model").get("type").must_be(&[json!("BPE"), Value::Null])?;
     let pipeline = Pipeline::read(&root)?;
     let vocabulary = Vocabulary::read(&root, &pipeline, vocab_size)?;
     let (prefix, suffix) = pipeline::template(&root.get("post_processor"), &vocabulary)?;
 
-    let bos = match tokenizer_config
-        .as_ref()
-        .map(|config| named_token(config, "bos_token"))
-        .transpose()?
-        .flatten()
-    {
+    let bos = match tokenizer_config.as_ref().map(|config| named_token(config, "bos_token")).transpose()?.flatten() {
         Some(text) => Some(text),
         None => prefix.map(|id| vocabulary.text_of(id)),
     };
     let bos_id = bos.as_deref().and_then(|text| vocabulary.id_of(text));
-    let eos = tokenizer_config
-        .as_ref()
-        .map(|config| named_token(config, "eos_token"))
-        .transpose()?
-        .flatten();
+    let eos = tokenizer_config.as_ref().map(|config| named_token(config, "eos_token")).transpose()?.flatten();
     let mut ends = Vec::new();
     if let Some(config) = &generation_config {
         ends.extend(end_ids(config, vocab_size)?);
@@ -153,12 +127,7 @@ pub fn compile(
         index_count: vocabulary.index.len() as u32,
         raw_count: vocabulary.raw_added.len() as u32,
         normalized_count: vocabulary.normalized_added.len() as u32,
-        added_bytes: vocabulary
-            .raw_added
-            .iter()
-            .chain(&vocabulary.normalized_added)
-            .map(|added| added.text.len())
-            .sum::<usize>() as u32,
+        added_bytes: vocabulary.raw_added.iter().chain(&vocabulary.normalized_added).map(|added| added.text.len()).sum::<usize>() as u32,
         end_count: ends.len() as u32,
         bos: bos_id.unwrap_or(NONE),
         unknown: vocabulary.unknown.unwrap_or(NONE),
@@ -177,19 +146,12 @@ pub fn compile(
     let section = write(&header, &vocabulary, &ends);
     let checked = Tokenizer::parse(&section, vocab_size).map_err(TokenizerCompileError::Check)?;
     debug_assert!(ends.iter().all(|&end| checked.is_end(TokenId(end))));
-    Ok(CompiledTokenizer {
-        notes: vocabulary.notes,
-        section,
-        bos,
-        eos,
-    })
+    Ok(CompiledTokenizer { notes: vocabulary.notes, section, bos, eos })
 }
 
 /// The tables behind the header, in the order of `docs/format-tokenizer.md`.
 fn write(header: &Header, vocabulary: &Vocabulary, ends: &[u32]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(
-        HEADER_BYTES + header.text_bytes as usize + vocabulary.merges.len() * 12,
-    );
+    let mut out = Vec::with_capacity(HEADER_BYTES + header.text_bytes as usize + vocabulary.merges.len() * 12);
     out.extend(header.to_bytes());
     let word = |out: &mut Vec<u8>, word: u32| out.extend(word.to_le_bytes());
     let pad = |out: &mut Vec<u8>| out.resize(out.len().next_multiple_of(4), 0);
@@ -204,38 +166,24 @@ fn write(header: &Header, vocabulary: &Vocabulary, ends: &[u32]) -> Vec<u8> {
     pad(&mut out);
     vocabulary.text.iter().for_each(|text| out.extend(text));
     pad(&mut out);
-    vocabulary
-        .byte_tokens
-        .iter()
-        .for_each(|id| word(&mut out, id.unwrap_or(NONE)));
+    vocabulary.byte_tokens.iter().for_each(|id| word(&mut out, id.unwrap_or(NONE)));
     let mut counted = 0;
     for left in 0..=header.vocab_size {
-        counted += vocabulary.merges[counted..]
-            .iter()
-            .take_while(|merge| merge.left < left)
-            .count();
+        counted += vocabulary.merges[counted..].iter().take_while(|merge| merge.left < left).count();
         word(&mut out, counted as u32);
     }
     for merge in &vocabulary.merges {
-        [merge.right, merge.rank, merge.result]
-            .into_iter()
-            .for_each(|value| word(&mut out, value));
+        [merge.right, merge.rank, merge.result].into_iter().for_each(|value| word(&mut out, value));
     }
     vocabulary.index.iter().for_each(|&id| word(&mut out, id));
     let mut end = 0;
     for table in [&vocabulary.raw_added, &vocabulary.normalized_added] {
         for (at, added) in table.iter().enumerate() {
             end += added.text.len() as u32;
-            [added.id, end, added.flags, parent(table, at)]
-                .into_iter()
-                .for_each(|value| word(&mut out, value));
+            [added.id, end, added.flags, parent(table, at)].into_iter().for_each(|value| word(&mut out, value));
         }
     }
-    for added in vocabulary
-        .raw_added
-        .iter()
-        .chain(&vocabulary.normalized_added)
-    {
+    for added in vocabulary.raw_added.iter().chain(&vocabulary.normalized_added) {
         out.extend(added.text.as_bytes());
     }
     pad(&mut out);
@@ -246,10 +194,7 @@ fn write(header: &Header, vocabulary: &Vocabulary, ends: &[u32]) -> Vec<u8> {
 /// The position of the longest other token that token `at` of a sorted table starts with.
 fn parent(table: &[Added], at: usize) -> u32 {
     let text = &table[at].text;
-    table[..at]
-        .iter()
-        .rposition(|other| text.starts_with(&other.text))
-        .map_or(NONE, |position| position as u32)
+    table[..at].iter().rposition(|other| text.starts_with(&other.text)).map_or(NONE, |position| position as u32)
 }
 
 /// A token of `tokenizer_config.json`: a string, an object with `content`, or null.

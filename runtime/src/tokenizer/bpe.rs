@@ -40,16 +40,7 @@ impl<'s> Word<'s> {
         let (rank, rest) = rest.split_at_mut(capacity);
         let (place, rest) = rest.split_at_mut(capacity);
         let heap = &mut rest[..capacity];
-        Self {
-            id,
-            previous,
-            next,
-            rank,
-            place,
-            heap,
-            len: 0,
-            heap_len: 0,
-        }
+        Self { id, previous, next, rank, place, heap, len: 0, heap_len: 0 }
     }
 
     /// Appends a symbol; false if there is no room.

@@ -20,10 +20,7 @@ pub struct DecodeOptions {
 
 impl Default for DecodeOptions {
     fn default() -> Self {
-        Self {
-            skip_special: true,
-            continues: false,
-        }
+        Self { skip_special: true, continues: false }
     }
 }
 
@@ -50,14 +47,7 @@ impl<'t> Decoder<'t> {
     /// A decoder at the start of a text.
     #[must_use]
     pub fn new(tokenizer: &'t Tokenizer<'t>, options: DecodeOptions) -> Self {
-        Self {
-            tokenizer,
-            options,
-            held: [0; RUN_BYTES],
-            held_len: 0,
-            run_committed: false,
-            at_start: !options.continues,
-        }
+        Self { tokenizer, options, held: [0; RUN_BYTES], held_len: 0, run_committed: false, at_start: !options.continues }
     }
 
     /// Bytes of output that suffice for any [`push`](Self::push) and [`finish`](Self::finish): each byte held or pushed may become a U+FFFD.
@@ -78,10 +68,7 @@ impl<'t> Decoder<'t> {
         let bytes = self.tokenizer.bytes(token);
         let needed = (bytes.len() + self.held_len) * REPLACEMENT.len();
         if out.len() < needed {
-            return Err(TooSmall {
-                needed,
-                got: out.len(),
-            });
+            return Err(TooSmall { needed, got: out.len() });
         }
         let mut out = Output { out, len: 0 };
         match (self.tokenizer.header.decoder, kind) {
@@ -110,10 +97,7 @@ impl<'t> Decoder<'t> {
     pub fn finish<'o>(&mut self, out: &'o mut [u8]) -> Result<&'o str, TooSmall> {
         let needed = self.held_len * REPLACEMENT.len();
         if out.len() < needed {
-            return Err(TooSmall {
-                needed,
-                got: out.len(),
-            });
+            return Err(TooSmall { needed, got: out.len() });
         }
         let mut out = Output { out, len: 0 };
         if self.tokenizer.header.decoder == DecoderKind::ByteLevel {
@@ -199,9 +183,7 @@ impl<'t> Decoder<'t> {
         let held = self.held;
         let mut rest = &held[..self.held_len];
         let first_commit = !core::mem::replace(&mut self.run_committed, true);
-        if first_commit
-            && core::str::from_utf8(rest).is_err_and(|error| error.error_len().is_some())
-        {
+        if first_commit && core::str::from_utf8(rest).is_err_and(|error| error.error_len().is_some()) {
             // The run is invalid already: all that is held of it is.
             for _ in rest {
                 self.put_text(REPLACEMENT, out);
@@ -254,11 +236,7 @@ impl<'t> Decoder<'t> {
         }
         let strip = self.at_start && self.tokenizer.header.decoder == DecoderKind::ByteRunsStrip;
         self.at_start = false;
-        out.put(if strip {
-            text.strip_prefix(b" ").unwrap_or(text)
-        } else {
-            text
-        });
+        out.put(if strip { text.strip_prefix(b" ").unwrap_or(text) } else { text });
     }
 }
 

@@ -12,9 +12,7 @@
 use core::ops::Range;
 
 use super::bpe::{WORDS_PER_SYMBOL, Word};
-use super::section::{
-    ADDED_LSTRIP, ADDED_RSTRIP, AddedTable, Kind, Lead, ModelKind, Normalizer, Tokenizer,
-};
+use super::section::{ADDED_LSTRIP, ADDED_RSTRIP, AddedTable, Kind, Lead, ModelKind, Normalizer, Tokenizer};
 use super::split::{digit_part_len, word_len};
 use super::unicode::is_space;
 use super::{TokenId, TooSmall, nfc};
@@ -38,12 +36,7 @@ pub struct EncodeOptions<'a> {
 
 impl Default for EncodeOptions<'_> {
     fn default() -> Self {
-        Self {
-            parse_special: true,
-            literal: &[],
-            add_special: true,
-            continues: false,
-        }
+        Self { parse_special: true, literal: &[], add_special: true, continues: false }
     }
 }
 
@@ -82,15 +75,9 @@ impl Tokenizer<'_> {
         let (normalized, ordering) = match self.header.normalizer {
             Normalizer::None => (0, 0),
             Normalizer::Spaces | Normalizer::PrependSpaces => (text_bytes.saturating_add(1), 0),
-            Normalizer::Nfc => (
-                text_bytes.saturating_mul(nfc::MAX_EXPANSION),
-                nfc::scratch_words(text_bytes),
-            ),
+            Normalizer::Nfc => (text_bytes.saturating_mul(nfc::MAX_EXPANSION), nfc::scratch_words(text_bytes)),
         };
-        let symbols = normalized
-            .max(text_bytes)
-            .saturating_add(1)
-            .saturating_mul(WORDS_PER_SYMBOL);
+        let symbols = normalized.max(text_bytes).saturating_add(1).saturating_mul(WORDS_PER_SYMBOL);
         normalized.div_ceil(4).saturating_add(symbols.max(ordering))
     }
 
@@ -111,26 +98,12 @@ impl Tokenizer<'_> {
     ///
     /// # Errors
     /// See [`EncodeError`]. `out` then holds no meaningful ids.
-    pub fn encode(
-        &self,
-        text: &str,
-        options: &EncodeOptions<'_>,
-        scratch: &mut [u32],
-        out: &mut [TokenId],
-    ) -> Result<usize, EncodeError> {
+    pub fn encode(&self, text: &str, options: &EncodeOptions<'_>, scratch: &mut [u32], out: &mut [TokenId]) -> Result<usize, EncodeError> {
         if text.len() >= MAX_TEXT_BYTES {
             return Err(EncodeError::TextTooLong);
         }
-        let too_small = EncodeError::Scratch(TooSmall {
-            needed: self.scratch_words(text.len()),
-            got: scratch.len(),
-        });
-        let mut encoder = Encoder {
-            tokenizer: self,
-            options,
-            out,
-            count: 0,
-        };
+        let too_small = EncodeError::Scratch(TooSmall { needed: self.scratch_words(text.len()), got: scratch.len() });
+        let mut encoder = Encoder { tokenizer: self, options, out, count: 0 };
         if options.add_special && !options.continues {
             encoder.put(self.header.prefix);
         }
@@ -138,20 +111,14 @@ impl Tokenizer<'_> {
         while let Some(part) = parts.next(|id, range| encoder.is_parsed(id, range)) {
             match part {
                 Part::Token(id) => encoder.put(id.0),
-                Part::Text(range) => encoder
-                    .normalize(&text[range.clone()], range.start, scratch)
-                    .ok_or(too_small)?,
+                Part::Text(range) => encoder.normalize(&text[range.clone()], range.start, scratch).ok_or(too_small)?,
             }
         }
         if options.add_special {
             encoder.put(self.header.suffix);
         }
         let (count, got) = (encoder.count, encoder.out.len());
-        if count > got {
-            Err(EncodeError::Output(TooSmall { needed: count, got }))
-        } else {
-            Ok(count)
-        }
+        if count > got { Err(EncodeError::Output(TooSmall { needed: count, got })) } else { Ok(count) }
     }
 }
 
@@ -183,9 +150,7 @@ impl Encoder<'_> {
         }
         let literal = self.options.literal;
         let after = literal.partition_point(|literal| literal.end <= range.start);
-        let touches = literal
-            .get(after)
-            .is_some_and(|literal| literal.start < range.end);
+        let touches = literal.get(after).is_some_and(|literal| literal.start < range.end);
         self.options.parse_special && !touches
     }
 
@@ -194,8 +159,7 @@ impl Encoder<'_> {
         let front = base == 0;
         match self.tokenizer.header.normalizer {
             Normalizer::Nfc if !nfc::is_normalized(piece) => {
-                let (text, rest) =
-                    scratch.split_at_mut_checked((piece.len() * nfc::MAX_EXPANSION).div_ceil(4))?;
+                let (text, rest) = scratch.split_at_mut_checked((piece.len() * nfc::MAX_EXPANSION).div_ceil(4))?;
                 let text = bytemuck::cast_slice_mut(text);
                 let len = nfc::normalize(piece, rest, text)?;
                 let normalized = core::str::from_utf8(&text[..len]).ok()?;
@@ -203,15 +167,9 @@ impl Encoder<'_> {
                 let whole = base..base + piece.len();
                 self.extract(normalized, |_| whole.clone(), front, rest)
             }
-            Normalizer::None | Normalizer::Nfc => self.extract(
-                piece,
-                |range| range.start + base..range.end + base,
-                front,
-                scratch,
-            ),
+            Normalizer::None | Normalizer::Nfc => self.extract(piece, |range| range.start + base..range.end + base, front, scratch),
             Normalizer::Spaces | Normalizer::PrependSpaces => {
-                let prepend = self.tokenizer.header.normalizer == Normalizer::PrependSpaces
-                    && !(front && self.options.continues);
+                let prepend = self.tokenizer.header.normalizer == Normalizer::PrependSpaces && !(front && self.options.continues);
                 let (text, rest) = scratch.split_at_mut_checked((piece.len() + 1).div_ceil(4))?;
                 let text: &mut [u8] = bytemuck::cast_slice_mut(text);
                 let mut len = 0;
@@ -230,19 +188,8 @@ impl Encoder<'_> {
                     }
                 }
                 let normalized = core::str::from_utf8(&text[..len]).ok()?;
-                let mut places = Places {
-                    piece,
-                    base,
-                    piece_at: 0,
-                    normalized_at: 0,
-                    prepended: prepend,
-                };
-                self.extract(
-                    normalized,
-                    |range| places.source(range.start)..places.source(range.end),
-                    front,
-                    rest,
-                )
+                let mut places = Places { piece, base, piece_at: 0, normalized_at: 0, prepended: prepend };
+                self.extract(normalized, |range| places.source(range.start)..places.source(range.end), front, rest)
             }
         }
     }
@@ -260,9 +207,7 @@ impl Encoder<'_> {
         while let Some(part) = parts.next(|id, range| self.is_parsed(id, source(range))) {
             match part {
                 Part::Token(id) => self.put(id.0),
-                Part::Text(range) => {
-                    self.split(&piece[range.clone()], front && range.start == 0, scratch)?
-                }
+                Part::Text(range) => self.split(&piece[range.clone()], front && range.start == 0, scratch)?,
             }
         }
         Some(())
@@ -273,15 +218,10 @@ impl Encoder<'_> {
         let header = &self.tokenizer.header;
         let mut rest = piece;
         while !rest.is_empty() {
-            let part_len = if header.isolate_digits {
-                digit_part_len(rest)
-            } else {
-                rest.len()
-            };
+            let part_len = if header.isolate_digits { digit_part_len(rest) } else { rest.len() };
             let (mut part, after) = rest.split_at(part_len);
             rest = after;
-            let has_space = part.starts_with(' ')
-                || (header.model == ModelKind::SentencePiece && part.starts_with(LOWER_BLOCK));
+            let has_space = part.starts_with(' ') || (header.model == ModelKind::SentencePiece && part.starts_with(LOWER_BLOCK));
             let mut lead = !has_space
                 && match header.lead {
                     Lead::Never => false,
@@ -309,11 +249,7 @@ impl Encoder<'_> {
             self.put(id.0);
             return Some(());
         }
-        let mut symbols = Symbols {
-            tokenizer,
-            word: Word::new(scratch),
-            unknown: false,
-        };
+        let mut symbols = Symbols { tokenizer, word: Word::new(scratch), unknown: false };
         match tokenizer.header.model {
             ModelKind::ByteLevel => {
                 for byte in lead.then_some(b' ').into_iter().chain(text.bytes()) {
@@ -322,11 +258,7 @@ impl Encoder<'_> {
             }
             ModelKind::SentencePiece => {
                 for character in lead.then_some(' ').into_iter().chain(text.chars()) {
-                    let character = if character == LOWER_BLOCK {
-                        ' '
-                    } else {
-                        character
-                    };
+                    let character = if character == LOWER_BLOCK { ' ' } else { character };
                     let mut bytes = [0; 4];
                     let bytes = character.encode_utf8(&mut bytes).as_bytes();
                     symbols.push(tokenizer.find(bytes), bytes)?;
@@ -358,15 +290,8 @@ impl Symbols<'_> {
             self.flush_unknown()?;
             return self.word.push(id.0).then_some(());
         }
-        if !bytes.is_empty()
-            && bytes
-                .iter()
-                .all(|&byte| self.tokenizer.byte_token(byte).is_some())
-        {
-            for id in bytes
-                .iter()
-                .filter_map(|&byte| self.tokenizer.byte_token(byte))
-            {
+        if !bytes.is_empty() && bytes.iter().all(|&byte| self.tokenizer.byte_token(byte).is_some()) {
+            for id in bytes.iter().filter_map(|&byte| self.tokenizer.byte_token(byte)) {
                 self.word.push(id.0).then_some(())?;
             }
             return Some(());
@@ -380,9 +305,7 @@ impl Symbols<'_> {
 
     fn flush_unknown(&mut self) -> Option<()> {
         if core::mem::take(&mut self.unknown) {
-            self.word
-                .push(self.tokenizer.header.unknown)
-                .then_some(())?;
+            self.word.push(self.tokenizer.header.unknown).then_some(())?;
         }
         Some(())
     }
@@ -405,11 +328,7 @@ impl Places<'_> {
                 break;
             };
             self.piece_at += character.len_utf8();
-            self.normalized_at += if character == LOWER_BLOCK {
-                1
-            } else {
-                character.len_utf8()
-            };
+            self.normalized_at += if character == LOWER_BLOCK { 1 } else { character.len_utf8() };
         }
         self.base + self.piece_at
     }
@@ -436,14 +355,7 @@ struct Parts<'t> {
 impl<'t> Parts<'t> {
     fn new(table: &'t AddedTable<'t>, text: &'t str) -> Self {
         let search = if table.len() == 0 { text.len() } else { 0 };
-        Self {
-            table,
-            text,
-            search,
-            done: 0,
-            pending: None,
-            spaces: 0..0,
-        }
+        Self { table, text, search, done: 0, pending: None, spaces: 0..0 }
     }
 
     /// The next part. A token that `is_parsed` refuses stays text, and the search goes on behind it.
@@ -470,11 +382,7 @@ impl<'t> Parts<'t> {
                 from + self.text[from..start].trim_end_matches(is_space).len()
             };
             let done = self.done;
-            self.done = if token.flags & ADDED_RSTRIP == 0 {
-                end
-            } else {
-                self.skip_spaces(end)
-            };
+            self.done = if token.flags & ADDED_RSTRIP == 0 { end } else { self.skip_spaces(end) };
             if done < text_end {
                 self.pending = Some(token.id);
                 return Some(Part::Text(done..text_end));

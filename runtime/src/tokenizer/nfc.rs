@@ -73,9 +73,7 @@ fn decompose(code: u32, segment: &mut [u32], len: usize) -> Option<usize> {
             HANGUL_TRAILING + trailing,
         ];
         let count = if trailing == 0 { 2 } else { 3 };
-        segment
-            .get_mut(len..len + count)?
-            .copy_from_slice(&parts[..count]);
+        segment.get_mut(len..len + count)?.copy_from_slice(&parts[..count]);
         return Some(len + count);
     }
     // Only the first part decomposes further: unwind to the innermost first part, keeping the second parts.
@@ -124,8 +122,7 @@ fn order_marks(segment: &mut [u32], spare: &mut [u32]) -> Option<()> {
         }
         let spare = spare.get_mut(..run.len())?;
         let mut filled = 0;
-        for class in (1..256).filter(|class| present[*class as usize / 64] >> (class % 64) & 1 == 1)
-        {
+        for class in (1..256).filter(|class| present[*class as usize / 64] >> (class % 64) & 1 == 1) {
             for &word in run.iter().filter(|word| *word >> 24 == class) {
                 spare[filled] = word;
                 filled += 1;
@@ -172,10 +169,7 @@ fn compose_pair(first: u32, second: u32) -> Option<u32> {
     }
     let syllable = first.wrapping_sub(HANGUL_SYLLABLES);
     let trailing = second.wrapping_sub(HANGUL_TRAILING);
-    if syllable < SYLLABLE_COUNT
-        && syllable.is_multiple_of(TRAILING_COUNT)
-        && (1..TRAILING_COUNT).contains(&trailing)
-    {
+    if syllable < SYLLABLE_COUNT && syllable.is_multiple_of(TRAILING_COUNT) && (1..TRAILING_COUNT).contains(&trailing) {
         return Some(first + trailing);
     }
     composition(first, second)

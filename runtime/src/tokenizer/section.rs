@@ -170,10 +170,7 @@ pub struct Header {
 
 /// Reads the little-endian word at `at`; 0 beyond the end.
 fn word(bytes: &[u8], at: usize) -> u32 {
-    bytes
-        .get(at..)
-        .and_then(<[u8]>::first_chunk)
-        .map_or(0, |word| u32::from_le_bytes(*word))
+    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u32::from_le_bytes(*word))
 }
 
 fn flag(name: &'static str, byte: u8) -> Result<bool, TokenizerError> {
@@ -226,18 +223,13 @@ impl Header {
     /// Reads a header; the counts are not yet compared with anything.
     fn parse(bytes: &[u8]) -> Result<Self, TokenizerError> {
         if bytes.len() < HEADER_BYTES {
-            return Err(TokenizerError::Length {
-                expected: HEADER_BYTES as u64,
-                got: bytes.len() as u64,
-            });
+            return Err(TokenizerError::Length { expected: HEADER_BYTES as u64, got: bytes.len() as u64 });
         }
         if bytes[..4] != MAGIC {
             return Err(TokenizerError::Magic);
         }
         if word(bytes, 4) != VERSION {
-            return Err(TokenizerError::Version {
-                got: word(bytes, 4),
-            });
+            return Err(TokenizerError::Version { got: word(bytes, 4) });
         }
         if bytes[65..HEADER_BYTES].iter().any(|&byte| byte != 0) {
             return Err(TokenizerError::Padding);
@@ -270,10 +262,7 @@ impl Header {
     /// Options that exclude each other.
     fn check_options(&self) -> Result<(), TokenizerError> {
         let sentencepiece = self.model == ModelKind::SentencePiece;
-        let spaces = matches!(
-            self.normalizer,
-            Normalizer::Spaces | Normalizer::PrependSpaces
-        );
+        let spaces = matches!(self.normalizer, Normalizer::Spaces | Normalizer::PrependSpaces);
         let possible = match self.model {
             ModelKind::ByteLevel => {
                 !spaces
@@ -291,16 +280,8 @@ impl Header {
                     && !self.ignore_merges
             }
         };
-        let digits = if self.split == Split::Llama3 {
-            matches!(self.max_digits, 1 | 3)
-        } else {
-            self.max_digits == 0
-        };
-        if possible && digits {
-            Ok(())
-        } else {
-            Err(TokenizerError::Options { sentencepiece })
-        }
+        let digits = if self.split == Split::Llama3 { matches!(self.max_digits, 1 | 3) } else { self.max_digits == 0 };
+        if possible && digits { Ok(()) } else { Err(TokenizerError::Options { sentencepiece }) }
     }
 
     /// Lengths of the tables in their order, each padded to 4 bytes.
@@ -439,10 +420,7 @@ impl core::fmt::Display for TokenizerError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match *self {
             Self::Magic => write!(f, "not a tokenizer section"),
-            Self::Version { got } => write!(
-                f,
-                "tokenizer section version {got}, this reader knows {VERSION}"
-            ),
+            Self::Version { got } => write!(f, "tokenizer section version {got}, this reader knows {VERSION}"),
             Self::Length { expected, got } => {
                 write!(f, "tokenizer section has {got} bytes, {expected} expected")
             }
@@ -451,11 +429,7 @@ impl core::fmt::Display for TokenizerError {
             }
             Self::UnknownOption { option, got } => write!(f, "{option} has no value {got}"),
             Self::Options { sentencepiece } => {
-                let kind = if sentencepiece {
-                    "SentencePiece"
-                } else {
-                    "byte-level"
-                };
+                let kind = if sentencepiece { "SentencePiece" } else { "byte-level" };
                 write!(f, "options that do not go together in a {kind} tokenizer")
             }
             Self::Padding => write!(f, "padding is not zero"),
@@ -474,10 +448,7 @@ impl core::fmt::Display for TokenizerError {
             Self::MergeText { merge } => {
                 write!(f, "merge {merge} does not give the text of its sides")
             }
-            Self::IndexToken { position } => write!(
-                f,
-                "index entry {position} names a token that cannot be looked up"
-            ),
+            Self::IndexToken { position } => write!(f, "index entry {position} names a token that cannot be looked up"),
             Self::IndexOrder { position } => write!(f, "index entry {position} is out of order"),
             Self::SpaceToken => write!(f, "the space has no token"),
             Self::Added { position } => write!(f, "added token {position} is malformed"),
@@ -538,11 +509,7 @@ impl<'m> AddedTable<'m> {
     }
 
     pub(super) fn get(&self, at: usize) -> AddedToken<'m> {
-        let start = if at == 0 {
-            self.text_start
-        } else {
-            self.entries.get(at * 4 - 3) as usize
-        };
+        let start = if at == 0 { self.text_start } else { self.entries.get(at * 4 - 3) as usize };
         let end = self.entries.get(at * 4 + 1) as usize;
         AddedToken {
             id: TokenId(self.entries.get(at * 4)),
@@ -576,12 +543,7 @@ impl<'m> AddedTable<'m> {
             }
         }
         let mut token = self.get(low.checked_sub(1)?);
-        let common = token
-            .text
-            .iter()
-            .zip(text)
-            .take_while(|(a, b)| a == b)
-            .count();
+        let common = token.text.iter().zip(text).take_while(|(a, b)| a == b).count();
         while token.text.len() > common {
             if token.parent == NONE {
                 return None;
@@ -620,56 +582,28 @@ impl<'m> Tokenizer<'m> {
         let header = Header::parse(section)?;
         header.check_options()?;
         if header.vocab_size != vocab_size {
-            return Err(TokenizerError::VocabularySize {
-                expected: vocab_size,
-                got: header.vocab_size,
-            });
+            return Err(TokenizerError::VocabularySize { expected: vocab_size, got: header.vocab_size });
         }
         let sizes = header.table_bytes();
         let expected = HEADER_BYTES as u64 + sizes.iter().sum::<u64>();
         if expected != section.len() as u64 {
-            return Err(TokenizerError::Length {
-                expected,
-                got: section.len() as u64,
-            });
+            return Err(TokenizerError::Length { expected, got: section.len() as u64 });
         }
         let mut rest = &section[HEADER_BYTES..];
         // The sizes add up to the length of a slice, so each fits usize and the splits are inside.
-        let [
-            text_offsets,
-            kinds,
-            text,
-            byte_tokens,
-            merge_offsets,
-            merges,
-            index,
-            added,
-            ends,
-        ] = sizes.map(|size| {
+        let [text_offsets, kinds, text, byte_tokens, merge_offsets, merges, index, added, ends] = sizes.map(|size| {
             let (table, after) = rest.split_at_checked(size as usize).unwrap_or_default();
             rest = after;
             table
         });
         let kinds = unpad(kinds, header.vocab_size)?;
         let text = unpad(text, header.text_bytes)?;
-        let (raw, added) = added
-            .split_at_checked(header.raw_count as usize * ADDED_BYTES)
-            .unwrap_or_default();
-        let (normalized, added) = added
-            .split_at_checked(header.normalized_count as usize * ADDED_BYTES)
-            .unwrap_or_default();
+        let (raw, added) = added.split_at_checked(header.raw_count as usize * ADDED_BYTES).unwrap_or_default();
+        let (normalized, added) = added.split_at_checked(header.normalized_count as usize * ADDED_BYTES).unwrap_or_default();
         let added_text = unpad(added, header.added_bytes)?;
-        let table = |bytes, text_start| AddedTable {
-            entries: Words::new(bytes),
-            text: added_text,
-            text_start,
-            first_bytes: [0; 4],
-        };
+        let table = |bytes, text_start| AddedTable { entries: Words::new(bytes), text: added_text, text_start, first_bytes: [0; 4] };
         let raw_added = table(raw, 0);
-        let raw_end = raw_added
-            .len()
-            .checked_sub(1)
-            .map_or(0, |last| raw_added.entries.get(last * 4 + 1));
+        let raw_end = raw_added.len().checked_sub(1).map_or(0, |last| raw_added.entries.get(last * 4 + 1));
         let mut tokenizer = Self {
             header,
             text_offsets: Words::new(text_offsets),
@@ -690,20 +624,14 @@ impl<'m> Tokenizer<'m> {
         tokenizer.check_merges()?;
         tokenizer.check_index()?;
         tokenizer.raw_added.first_bytes = tokenizer.check_added(&tokenizer.raw_added, 0)?;
-        tokenizer.normalized_added.first_bytes =
-            tokenizer.check_added(&tokenizer.normalized_added, header.raw_count)?;
+        tokenizer.normalized_added.first_bytes = tokenizer.check_added(&tokenizer.normalized_added, header.raw_count)?;
         let added_end = if header.normalized_count == 0 {
             raw_end
         } else {
-            tokenizer
-                .normalized_added
-                .entries
-                .get(header.normalized_count as usize * 4 - 3)
+            tokenizer.normalized_added.entries.get(header.normalized_count as usize * 4 - 3)
         };
         if added_end != header.added_bytes {
-            return Err(TokenizerError::Added {
-                position: header.raw_count.saturating_add(header.normalized_count),
-            });
+            return Err(TokenizerError::Added { position: header.raw_count.saturating_add(header.normalized_count) });
         }
         tokenizer.check_ends()?;
         Ok(tokenizer)
@@ -724,10 +652,7 @@ impl<'m> Tokenizer<'m> {
             start = end;
             longest = longest.max(text.len());
             let sentencepiece = self.header.model == ModelKind::SentencePiece;
-            let kind = self
-                .kinds
-                .get(token as usize)
-                .map(|&kind| Kind::from_byte(kind));
+            let kind = self.kinds.get(token as usize).map(|&kind| Kind::from_byte(kind));
             let fits = match kind {
                 Some(Ok(Kind::Unused)) => text.is_empty(),
                 Some(Ok(Kind::Normal | Kind::Control | Kind::Added)) => !text.is_empty(),
@@ -737,26 +662,18 @@ impl<'m> Tokenizer<'m> {
             if !fits {
                 return Err(TokenizerError::TokenKind { token });
             }
-            if sentencepiece && kind != Some(Ok(Kind::Byte)) && core::str::from_utf8(text).is_err()
-            {
+            if sentencepiece && kind != Some(Ok(Kind::Byte)) && core::str::from_utf8(text).is_err() {
                 return Err(TokenizerError::TokenUtf8 { token });
             }
         }
         if start != self.text.len() {
-            return Err(TokenizerError::TextOffset {
-                token: self.header.vocab_size,
-            });
+            return Err(TokenizerError::TextOffset { token: self.header.vocab_size });
         }
         Ok(longest)
     }
 
     fn check_header_tokens(&self) -> Result<(), TokenizerError> {
-        for got in [
-            self.header.bos,
-            self.header.unknown,
-            self.header.prefix,
-            self.header.suffix,
-        ] {
+        for got in [self.header.bos, self.header.unknown, self.header.prefix, self.header.suffix] {
             if got != NONE && self.kind(TokenId(got)) == Kind::Unused {
                 return Err(TokenizerError::HeaderToken { got });
             }
@@ -796,12 +713,7 @@ impl<'m> Tokenizer<'m> {
                     return Err(TokenizerError::MergeOrder { merge });
                 }
                 before = Some(right);
-                let side = |id| {
-                    matches!(
-                        self.kind(TokenId(id)),
-                        Kind::Normal | Kind::Byte | Kind::Added
-                    )
-                };
+                let side = |id| matches!(self.kind(TokenId(id)), Kind::Normal | Kind::Byte | Kind::Added);
                 let made = matches!(self.kind(TokenId(result)), Kind::Normal | Kind::Added);
                 if !(side(left) && side(right) && made && rank < self.header.merge_count) {
                     return Err(TokenizerError::MergeToken { merge });
@@ -815,9 +727,7 @@ impl<'m> Tokenizer<'m> {
             start = end;
         }
         if start != self.header.merge_count {
-            return Err(TokenizerError::MergeOffset {
-                left: self.header.vocab_size,
-            });
+            return Err(TokenizerError::MergeOffset { left: self.header.vocab_size });
         }
         Ok(())
     }
@@ -851,10 +761,8 @@ impl<'m> Tokenizer<'m> {
             let token = table.get(at);
             let kind = self.kind(token.id);
             // A checked length keeps `longest_prefix` bounded, and the text must be what `start..end` says.
-            let text_fits =
-                end > start && end - start <= MAX_TOKEN_BYTES && token.text.len() == end - start;
-            let known = matches!(kind, Kind::Control | Kind::Added)
-                && token.flags & !(ADDED_LSTRIP | ADDED_RSTRIP) == 0;
+            let text_fits = end > start && end - start <= MAX_TOKEN_BYTES && token.text.len() == end - start;
+            let known = matches!(kind, Kind::Control | Kind::Added) && token.flags & !(ADDED_LSTRIP | ADDED_RSTRIP) == 0;
             if !text_fits || !known || core::str::from_utf8(token.text).is_err() {
                 return Err(TokenizerError::Added { position });
             }
@@ -896,10 +804,7 @@ impl<'m> Tokenizer<'m> {
     /// What a token is; [`Kind::Unused`] for an id outside the vocabulary.
     #[must_use]
     pub fn kind(&self, id: TokenId) -> Kind {
-        self.kinds
-            .get(id.0 as usize)
-            .and_then(|&kind| Kind::from_byte(kind).ok())
-            .unwrap_or(Kind::Unused)
+        self.kinds.get(id.0 as usize).and_then(|&kind| Kind::from_byte(kind).ok()).unwrap_or(Kind::Unused)
     }
 
     /// The bytes that a token stands for in decoded text: any bytes in a byte-level tokenizer, otherwise UTF-8 except for
@@ -909,13 +814,8 @@ impl<'m> Tokenizer<'m> {
         if id.0 >= self.header.vocab_size {
             return &[];
         }
-        let (start, end) = (
-            self.text_offsets.get(id.0 as usize),
-            self.text_offsets.get(id.0 as usize + 1),
-        );
-        self.text
-            .get(start as usize..end as usize)
-            .unwrap_or_default()
+        let (start, end) = (self.text_offsets.get(id.0 as usize), self.text_offsets.get(id.0 as usize + 1));
+        self.text.get(start as usize..end as usize).unwrap_or_default()
     }
 
     /// Length of the longest token's bytes.
@@ -944,10 +844,7 @@ impl<'m> Tokenizer<'m> {
 
     /// The tokens that end generation, in rising order.
     pub fn ends(&self) -> impl ExactSizeIterator<Item = TokenId> + use<'m> {
-        self.ends
-            .0
-            .iter()
-            .map(|word| TokenId(u32::from_le_bytes(*word)))
+        self.ends.0.iter().map(|word| TokenId(u32::from_le_bytes(*word)))
     }
 
     /// Whether a token ends generation.
@@ -991,19 +888,12 @@ impl<'m> Tokenizer<'m> {
     /// Right side, rank and result of a merge.
     fn merge_entry(&self, merge: u32) -> (u32, u32, u32) {
         let at = merge as usize * (MERGE_BYTES / 4);
-        (
-            self.merges.get(at),
-            self.merges.get(at + 1),
-            self.merges.get(at + 2),
-        )
+        (self.merges.get(at), self.merges.get(at + 1), self.merges.get(at + 2))
     }
 
     /// Rank and result of merging two tokens.
     pub(super) fn merge(&self, left: u32, right: u32) -> Option<(u32, u32)> {
-        let (mut low, mut high) = (
-            self.merge_offsets.get(left as usize),
-            self.merge_offsets.get(left as usize + 1),
-        );
+        let (mut low, mut high) = (self.merge_offsets.get(left as usize), self.merge_offsets.get(left as usize + 1));
         while low < high {
             let middle = low + (high - low) / 2;
             let (candidate, rank, result) = self.merge_entry(middle);
@@ -1024,11 +914,7 @@ fn token(id: u32) -> Option<TokenId> {
 /// The first `len` bytes of a padded table, whose padding must be zero.
 fn unpad(table: &[u8], len: u32) -> Result<&[u8], TokenizerError> {
     let (used, padding) = table.split_at_checked(len as usize).unwrap_or_default();
-    if padding.iter().all(|&byte| byte == 0) {
-        Ok(used)
-    } else {
-        Err(TokenizerError::Padding)
-    }
+    if padding.iter().all(|&byte| byte == 0) { Ok(used) } else { Err(TokenizerError::Padding) }
 }
 
 #[cfg(test)]
@@ -1064,14 +950,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_header_survives_its_bytes() {
-        let header = Header {
-            vocab_size: 7,
-            suffix: 3,
-            split: Split::Llama3,
-            max_digits: 3,
-            fuse_unknown: true,
-            ..header()
-        };
+        let header = Header { vocab_size: 7, suffix: 3, split: Split::Llama3, max_digits: 3, fuse_unknown: true, ..header() };
         assert_eq!(Header::parse(&header.to_bytes()), Ok(header));
     }
 }

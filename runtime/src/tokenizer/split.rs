@@ -30,10 +30,7 @@ pub(super) fn digit_part_len(text: &str) -> usize {
 
 /// Bytes of the leading characters that satisfy a condition.
 fn run(chars: impl Iterator<Item = char>, condition: impl Fn(char) -> bool) -> usize {
-    chars
-        .take_while(|character| condition(*character))
-        .map(char::len_utf8)
-        .sum()
+    chars.take_while(|character| condition(*character)).map(char::len_utf8).sum()
 }
 
 fn is_newline(character: char) -> bool {
@@ -57,11 +54,7 @@ fn gpt2(chars: impl Iterator<Item = char> + Clone) -> usize {
             _ => {}
         }
     }
-    let (spaces, body) = if first == ' ' {
-        (1, rest.next())
-    } else {
-        (0, Some(first))
-    };
+    let (spaces, body) = if first == ' ' { (1, rest.next()) } else { (0, Some(first)) };
     let tail = chars.clone().skip(spaces);
     match body {
         Some(character) if is_letter(character) => spaces + run(tail, is_letter),
@@ -115,11 +108,7 @@ fn llama3(chars: impl Iterator<Item = char> + Clone, max_digits: usize) -> usize
             last_newline = len;
         }
     }
-    if last_newline > 0 {
-        last_newline
-    } else {
-        space_run(chars)
-    }
+    if last_newline > 0 { last_newline } else { space_run(chars) }
 }
 
 /// `\s+(?!\S)|\s+`: white space, but its last character is left to the word that follows, unless it is the only one.
@@ -160,36 +149,20 @@ mod tests {
     #[test]
     fn gpt2_words() {
         let scan = |chars: Chars<'_>| gpt2(chars);
-        check(
-            "I'll don't  say",
-            scan,
-            &["I", "'ll", " don", "'t", " ", " say"],
-        );
-        check(
-            "say\n\n 12 'S !?x",
-            scan,
-            &["say", "\n\n", " 12", " '", "S", " !?", "x"],
-        );
+        check("I'll don't  say", scan, &["I", "'ll", " don", "'t", " ", " say"]);
+        check("say\n\n 12 'S !?x", scan, &["say", "\n\n", " 12", " '", "S", " !?", "x"]);
         check("a  \t", scan, &["a", "  \t"]);
     }
 
     #[test]
     fn llama3_words() {
         let scan = |chars: Chars<'_>| llama3(chars, 3);
-        check(
-            "I'LL 12345!\r\n\n  x",
-            scan,
-            &["I", "'LL", " ", "123", "45", "!\r\n\n", " ", " x"],
-        );
+        check("I'LL 12345!\r\n\n  x", scan, &["I", "'LL", " ", "123", "45", "!\r\n\n", " ", " x"]);
         check("x\t\ty 'ſ", scan, &["x", "\t", "\ty", " '", "ſ"]);
         check(" \n \n  a", scan, &[" \n \n", " ", " a"]);
         check("it'ſ (c)", scan, &["it", "'ſ", " (", "c", ")"]);
         check("\u{a0}é", scan, &["\u{a0}é"]);
-        check(
-            "12345",
-            |chars| llama3(chars, 1),
-            &["1", "2", "3", "4", "5"],
-        );
+        check("12345", |chars| llama3(chars, 1), &["1", "2", "3", "4", "5"]);
     }
 
     #[test]
@@ -200,10 +173,7 @@ mod tests {
 
     #[test]
     fn a_leading_space_is_not_counted() {
-        let header = Header {
-            split: Split::Gpt2,
-            ..crate::tokenizer::section::tests::header()
-        };
+        let header = Header { split: Split::Gpt2, ..crate::tokenizer::section::tests::header() };
         assert_eq!(word_len(&header, true, "ab c"), 2);
         // " \tx": the first space, then the tab alone, because x takes only a space.
         assert_eq!(word_len(&header, true, "\tx"), 0);

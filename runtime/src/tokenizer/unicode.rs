@@ -12,20 +12,12 @@ fn in_ranges(ranges: &[(u32, u32)], character: char) -> bool {
 
 /// General category L.
 pub(super) fn is_letter(character: char) -> bool {
-    if character.is_ascii() {
-        character.is_ascii_alphabetic()
-    } else {
-        in_ranges(tables::LETTER, character)
-    }
+    if character.is_ascii() { character.is_ascii_alphabetic() } else { in_ranges(tables::LETTER, character) }
 }
 
 /// General category N.
 pub(super) fn is_number(character: char) -> bool {
-    if character.is_ascii() {
-        character.is_ascii_digit()
-    } else {
-        in_ranges(tables::NUMBER, character)
-    }
+    if character.is_ascii() { character.is_ascii_digit() } else { in_ranges(tables::NUMBER, character) }
 }
 
 /// Property White_Space.
@@ -50,18 +42,14 @@ pub(super) fn decomposition(code: u32) -> Option<(u32, u32)> {
     if code < 0xc0 {
         return None;
     }
-    let at = tables::DECOMPOSITION
-        .binary_search_by_key(&code, |&(code, ..)| code)
-        .ok()?;
+    let at = tables::DECOMPOSITION.binary_search_by_key(&code, |&(code, ..)| code).ok()?;
     let (_, first, second) = tables::DECOMPOSITION[at];
     Some((first, second))
 }
 
 /// Canonical composition of a pair, apart from Hangul.
 pub(super) fn composition(first: u32, second: u32) -> Option<u32> {
-    let at = tables::COMPOSITION
-        .binary_search_by_key(&(first, second), |&(first, second, _)| (first, second))
-        .ok()?;
+    let at = tables::COMPOSITION.binary_search_by_key(&(first, second), |&(first, second, _)| (first, second)).ok()?;
     Some(tables::COMPOSITION[at].2)
 }
 

@@ -21,11 +21,7 @@ pub(crate) struct Family {
 
 /// One more than the highest id.
 pub(crate) fn vocab_size(reference: &tokenizers::Tokenizer) -> u32 {
-    reference
-        .get_vocab(true)
-        .values()
-        .max()
-        .map_or(0, |highest| highest + 1)
+    reference.get_vocab(true).values().max().map_or(0, |highest| highest + 1)
 }
 
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -39,11 +35,8 @@ fn corpus() -> Vec<String> {
             if line % 3 == 0 {
                 return string(&mut random);
             }
-            let words: Vec<&str> = (0..12)
-                .map(|_| {
-                    lexicon[random.below(lexicon.len()).min(random.below(lexicon.len()))].as_str()
-                })
-                .collect();
+            let words: Vec<&str> =
+                (0..12).map(|_| lexicon[random.below(lexicon.len()).min(random.below(lexicon.len()))].as_str()).collect();
             words.join(" ")
         })
         .collect()
@@ -52,11 +45,7 @@ fn corpus() -> Vec<String> {
 /// Trains vocabulary and merges with a pre-tokenizer given as JSON; returns the model's JSON.
 fn train(pre_tokenizer: Value, whole_alphabet: bool) -> Value {
     let pre_tokenizer: PreTokenizerWrapper = serde_json::from_value(pre_tokenizer).unwrap();
-    let mut trainer = BpeTrainer::builder()
-        .show_progress(false)
-        .vocab_size(2500)
-        .min_frequency(2)
-        .build();
+    let mut trainer = BpeTrainer::builder().show_progress(false).vocab_size(2500).min_frequency(2).build();
     if whole_alphabet {
         trainer.initial_alphabet = ByteLevel::alphabet();
     }
@@ -65,14 +54,8 @@ fn train(pre_tokenizer: Value, whole_alphabet: bool) -> Value {
         .feed(corpus().iter(), |line| {
             let mut pretokenized = tokenizers::PreTokenizedString::from(line);
             pre_tokenizer.pre_tokenize(&mut pretokenized)?;
-            let splits = pretokenized.get_splits(
-                tokenizers::OffsetReferential::Normalized,
-                tokenizers::OffsetType::Byte,
-            );
-            Ok(splits
-                .into_iter()
-                .map(|(word, ..)| word.to_owned())
-                .collect())
+            let splits = pretokenized.get_splits(tokenizers::OffsetReferential::Normalized, tokenizers::OffsetType::Byte);
+            Ok(splits.into_iter().map(|(word, ..)| word.to_owned()).collect())
         })
         .unwrap();
     let mut model = tokenizers::ModelWrapper::BPE(BPE::default());
@@ -93,20 +76,11 @@ fn train(pre_tokenizer: Value, whole_alphabet: bool) -> Value {
 
 /// Gives the tokens `first` the lowest ids and moves the others up.
 fn renumber(model: &mut Value, first: &[String]) {
-    let mut by_id: Vec<(u64, String)> = model["vocab"]
-        .as_object()
-        .unwrap()
-        .iter()
-        .map(|(text, id)| (id.as_u64().unwrap(), text.clone()))
-        .collect();
+    let mut by_id: Vec<(u64, String)> =
+        model["vocab"].as_object().unwrap().iter().map(|(text, id)| (id.as_u64().unwrap(), text.clone())).collect();
     by_id.sort();
     let mut vocab = Map::new();
-    for text in first.iter().cloned().chain(
-        by_id
-            .into_iter()
-            .map(|(_, text)| text)
-            .filter(|text| !first.contains(text)),
-    ) {
+    for text in first.iter().cloned().chain(by_id.into_iter().map(|(_, text)| text).filter(|text| !first.contains(text))) {
         let id = vocab.len();
         vocab.insert(text, id.into());
     }
@@ -163,17 +137,11 @@ fn split(pattern: &str) -> Value {
 
 fn around(before: &str, after: Option<&str>, id: impl Fn(&str) -> u64) -> Value {
     let piece = |token: &str| json!({ "SpecialToken": { "id": token, "type_id": 0 } });
-    let mut single = vec![
-        piece(before),
-        json!({ "Sequence": { "id": "A", "type_id": 0 } }),
-    ];
+    let mut single = vec![piece(before), json!({ "Sequence": { "id": "A", "type_id": 0 } })];
     single.extend(after.map(piece));
     let mut special = Map::new();
     for token in [Some(before), after].into_iter().flatten() {
-        special.insert(
-            token.to_owned(),
-            json!({ "id": token, "ids": [id(token)], "tokens": [token] }),
-        );
+        special.insert(token.to_owned(), json!({ "id": token, "ids": [id(token)], "tokens": [token] }));
     }
     json!({ "type": "TemplateProcessing", "single": single, "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }], "special_tokens": special })
 }
@@ -182,23 +150,10 @@ fn around(before: &str, after: Option<&str>, id: impl Fn(&str) -> u64) -> Value 
 pub(crate) fn bytes_only(normalizer: Option<&str>) -> String {
     let mut alphabet: Vec<char> = ByteLevel::alphabet().into_iter().collect();
     alphabet.sort_unstable();
-    let vocab: Map<String, Value> = alphabet
-        .iter()
-        .enumerate()
-        .map(|(id, c)| (c.to_string(), id.into()))
-        .collect();
+    let vocab: Map<String, Value> = alphabet.iter().enumerate().map(|(id, c)| (c.to_string(), id.into())).collect();
     let model = json!({ "type": "BPE", "vocab": vocab, "merges": [] });
     let normalizer = normalizer.map_or(Value::Null, |name| json!({ "type": name }));
-    file(
-        model,
-        &[],
-        [
-            normalizer,
-            byte_level(false, true),
-            Value::Null,
-            byte_level(false, true),
-        ],
-    )
+    file(model, &[], [normalizer, byte_level(false, true), Value::Null, byte_level(false, true)])
 }
 
 /// All families; trained once.
@@ -219,19 +174,14 @@ fn build() -> Vec<Family> {
     merges.truncate(merges.len() * 3 / 4);
     let qwen2 = train(split(QWEN2), true);
     let llama3_id = |model: &Value, token: &str| {
-        let at = TOKENS
-            .iter()
-            .filter(|(text, ..)| model["vocab"].get(text).is_none())
-            .position(|(text, ..)| *text == token)
-            .unwrap();
+        let at = TOKENS.iter().filter(|(text, ..)| model["vocab"].get(text).is_none()).position(|(text, ..)| *text == token).unwrap();
         model["vocab"].as_object().unwrap().len() as u64 + at as u64
     };
     let llama3_around = around("<|im_start|>", None, |token| llama3_id(&llama3, token));
-    let gpt2_around = around("<|im_start|>", Some("<|im_end|>"), |token| {
-        llama3_id(&gpt2, token)
-    });
+    let gpt2_around = around("<|im_start|>", Some("<|im_end|>"), |token| llama3_id(&gpt2, token));
 
-    let metaspace = |scheme: &str, split: bool| json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split });
+    let metaspace =
+        |scheme: &str, split: bool| json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split });
     let sentencepiece = train(metaspace("always", true), false);
     let special: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
     let bytes: Vec<String> = (0..256).map(|byte| format!("<{byte:#04X}>")).collect();
@@ -259,17 +209,10 @@ fn build() -> Vec<Family> {
         json!({ "type": "Sequence", "decoders": steps })
     };
     let sentencepiece_tokens: Vec<(&str, bool, &str)> =
-        [("<unk>", true, ""), ("<s>", true, "n"), ("</s>", true, "")]
-            .into_iter()
-            .chain(TOKENS[..6].iter().copied())
-            .collect();
+        [("<unk>", true, ""), ("<s>", true, "n"), ("</s>", true, "")].into_iter().chain(TOKENS[..6].iter().copied()).collect();
     // The Metaspace decoder's spaces in added tokens are refused, and the two last of the list have some.
     let no_bytes: Vec<(&str, bool, &str)> = sentencepiece_tokens.clone();
-    let spaced: Vec<(&str, bool, &str)> = sentencepiece_tokens
-        .iter()
-        .copied()
-        .chain([("two words", false, "n")])
-        .collect();
+    let spaced: Vec<(&str, bool, &str)> = sentencepiece_tokens.iter().copied().chain([("two words", false, "n")]).collect();
     let bos = around("<s>", None, |_| 1);
 
     let null = Value::Null;
@@ -277,131 +220,57 @@ fn build() -> Vec<Family> {
     vec![
         Family {
             name: "gpt-2",
-            json: file(
-                gpt2.clone(),
-                TOKENS,
-                [null.clone(), plain.clone(), plain.clone(), plain.clone()],
-            ),
+            json: file(gpt2.clone(), TOKENS, [null.clone(), plain.clone(), plain.clone(), plain.clone()]),
             control: "<|im_end|>",
         },
         Family {
             name: "gpt-2 with a leading space",
-            json: file(
-                gpt2.clone(),
-                TOKENS,
-                [
-                    null.clone(),
-                    byte_level(true, true),
-                    gpt2_around,
-                    plain.clone(),
-                ],
-            ),
+            json: file(gpt2.clone(), TOKENS, [null.clone(), byte_level(true, true), gpt2_around, plain.clone()]),
             control: "<|im_end|>",
         },
         Family {
             name: "byte-level without words",
-            json: file(
-                gpt2,
-                TOKENS,
-                [
-                    null.clone(),
-                    byte_level(false, false),
-                    null.clone(),
-                    plain.clone(),
-                ],
-            ),
+            json: file(gpt2, TOKENS, [null.clone(), byte_level(false, false), null.clone(), plain.clone()]),
             control: "<|im_end|>",
         },
-        Family {
-            name: "smollm2",
-            json: file(
-                smollm,
-                TOKENS,
-                [null.clone(), digits, null.clone(), plain.clone()],
-            ),
-            control: "<|im_end|>",
-        },
+        Family { name: "smollm2", json: file(smollm, TOKENS, [null.clone(), digits, null.clone(), plain.clone()]), control: "<|im_end|>" },
         Family {
             name: "llama-3",
             json: file(
                 llama3,
                 TOKENS,
-                [
-                    null.clone(),
-                    split(LLAMA3),
-                    json!({ "type": "Sequence", "processors": [plain.clone(), llama3_around] }),
-                    plain.clone(),
-                ],
+                [null.clone(), split(LLAMA3), json!({ "type": "Sequence", "processors": [plain.clone(), llama3_around] }), plain.clone()],
             ),
             control: "<|im_start|>",
         },
         Family {
             name: "qwen-2",
-            json: file(
-                qwen2,
-                TOKENS,
-                [json!({ "type": "NFC" }), split(QWEN2), plain.clone(), plain],
-            ),
+            json: file(qwen2, TOKENS, [json!({ "type": "NFC" }), split(QWEN2), plain.clone(), plain]),
             control: "<|im_end|>",
         },
         Family {
             name: "llama-2",
-            json: file(
-                llama2.clone(),
-                &spaced,
-                [prepend, null.clone(), bos.clone(), decoder(true)],
-            ),
+            json: file(llama2.clone(), &spaced, [prepend, null.clone(), bos.clone(), decoder(true)]),
             control: "</s>",
         },
         Family {
             name: "mistral",
-            json: file(
-                llama2.clone(),
-                &spaced,
-                [
-                    null.clone(),
-                    metaspace("first", false),
-                    bos.clone(),
-                    decoder(true),
-                ],
-            ),
+            json: file(llama2.clone(), &spaced, [null.clone(), metaspace("first", false), bos.clone(), decoder(true)]),
             control: "</s>",
         },
         Family {
             name: "sentencepiece with spaces replaced only",
-            json: file(
-                llama2,
-                &spaced,
-                [replace, null.clone(), bos.clone(), decoder(false)],
-            ),
+            json: file(llama2, &spaced, [replace, null.clone(), bos.clone(), decoder(false)]),
             control: "</s>",
         },
         Family {
             name: "metaspace words",
-            json: file(
-                unknown,
-                &no_bytes,
-                [
-                    null.clone(),
-                    metaspace("always", true),
-                    bos,
-                    metaspace("always", true),
-                ],
-            ),
+            json: file(unknown, &no_bytes, [null.clone(), metaspace("always", true), bos, metaspace("always", true)]),
             control: "</s>",
         },
         Family {
             name: "metaspace words, unknowns fused",
-            json: file(
-                fused,
-                &no_bytes,
-                [
-                    null.clone(),
-                    metaspace("never", true),
-                    null,
-                    metaspace("never", true),
-                ],
-            ),
+            json: file(fused, &no_bytes, [null.clone(), metaspace("never", true), null, metaspace("never", true)]),
             control: "</s>",
         },
     ]

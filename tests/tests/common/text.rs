@@ -242,11 +242,7 @@ pub(crate) fn word(random: &mut Random) -> String {
     let common = span.min(12);
     (0..random.below(7) + 1)
         .filter_map(|_| {
-            let offset = if random.below(4) == 0 {
-                random.below(span)
-            } else {
-                random.below(common).min(random.below(common))
-            };
+            let offset = if random.below(4) == 0 { random.below(span) } else { random.below(common).min(random.below(common)) };
             char::from_u32(first as u32 + offset as u32)
         })
         .collect()
@@ -263,9 +259,7 @@ pub(crate) fn string(random: &mut Random) -> String {
             4..=6 => text.push_str(random.pick(PIECES)),
             _ => {
                 let (first, last) = random.pick(SCRIPTS);
-                text.extend(char::from_u32(
-                    first as u32 + random.below((last as u32 - first as u32 + 1) as usize) as u32,
-                ));
+                text.extend(char::from_u32(first as u32 + random.below((last as u32 - first as u32 + 1) as usize) as u32));
             }
         }
         if random.below(4) < spaced {
@@ -278,11 +272,7 @@ pub(crate) fn string(random: &mut Random) -> String {
 /// `count` strings: every piece alone first, then random ones.
 pub(crate) fn strings(count: usize, seed: u64) -> Vec<String> {
     let mut random = Random(seed);
-    let mut strings: Vec<String> = std::iter::once("")
-        .chain(PIECES.iter().copied())
-        .map(str::to_owned)
-        .take(count)
-        .collect();
+    let mut strings: Vec<String> = std::iter::once("").chain(PIECES.iter().copied()).map(str::to_owned).take(count).collect();
     while strings.len() < count {
         strings.push(string(&mut random));
     }

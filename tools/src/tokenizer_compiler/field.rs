@@ -24,21 +24,13 @@ pub(super) struct Field<'v> {
 
 impl<'v> Field<'v> {
     pub(super) fn root(file: &'static str, value: &'v Value) -> Self {
-        Self {
-            file,
-            path: Vec::new(),
-            value,
-        }
+        Self { file, path: Vec::new(), value }
     }
 
     fn step(&self, at: At, value: Option<&'v Value>) -> Self {
         let mut path = self.path.clone();
         path.push(at);
-        Self {
-            file: self.file,
-            path,
-            value: value.unwrap_or(&NULL),
-        }
+        Self { file: self.file, path, value: value.unwrap_or(&NULL) }
     }
 
     /// A member of an object; null if it is absent.
@@ -62,38 +54,24 @@ impl<'v> Field<'v> {
     }
 
     pub(super) fn string(&self) -> Result<&'v str, TokenizerCompileError> {
-        self.value
-            .as_str()
-            .ok_or_else(|| self.unexpected("a string"))
+        self.value.as_str().ok_or_else(|| self.unexpected("a string"))
     }
 
     /// A boolean; absent means `default`.
     pub(super) fn flag(&self, default: bool) -> Result<bool, TokenizerCompileError> {
-        if self.is_null() {
-            Ok(default)
-        } else {
-            self.value
-                .as_bool()
-                .ok_or_else(|| self.unexpected("true or false"))
-        }
+        if self.is_null() { Ok(default) } else { self.value.as_bool().ok_or_else(|| self.unexpected("true or false")) }
     }
 
     pub(super) fn id(&self, vocab_size: u32) -> Result<u32, TokenizerCompileError> {
         match self.value.as_u64() {
             Some(id) if id < u64::from(vocab_size) => Ok(id as u32),
-            _ => Err(self.unexpected(&format!(
-                "a token id below the model's vocabulary size {vocab_size}"
-            ))),
+            _ => Err(self.unexpected(&format!("a token id below the model's vocabulary size {vocab_size}"))),
         }
     }
 
     /// The `type` of an object; "null" if there is no object.
     pub(super) fn kind(&self) -> Result<&'v str, TokenizerCompileError> {
-        if self.is_null() {
-            Ok("null")
-        } else {
-            self.get("type").string()
-        }
+        if self.is_null() { Ok("null") } else { self.get("type").string() }
     }
 
     /// Refuses unless the value equals one of these.
@@ -107,11 +85,7 @@ impl<'v> Field<'v> {
     }
 
     pub(super) fn unexpected(&self, expected: &str) -> TokenizerCompileError {
-        let mut found = if self.is_null() {
-            "nothing".to_owned()
-        } else {
-            self.value.to_string()
-        };
+        let mut found = if self.is_null() { "nothing".to_owned() } else { self.value.to_string() };
         if let Some((cut, _)) = found.char_indices().nth(120) {
             found.truncate(cut);
             found.push('…');
@@ -134,19 +108,10 @@ impl<'v> Field<'v> {
         if field.is_empty() {
             field.push_str("the file");
         }
-        TokenizerCompileError::Field {
-            file: self.file,
-            field,
-            expected: expected.to_owned(),
-            found: found.into(),
-        }
+        TokenizerCompileError::Field { file: self.file, field, expected: expected.to_owned(), found: found.into() }
     }
 }
 
 pub(super) fn object(field: &Field<'_>) -> Result<(), TokenizerCompileError> {
-    if field.value.is_object() {
-        Ok(())
-    } else {
-        Err(field.unexpected("an object"))
-    }
+    if field.value.is_object() { Ok(()) } else { Err(field.unexpected("an object")) }
 }

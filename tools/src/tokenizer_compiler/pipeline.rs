@@ -13,10 +13,8 @@ type Result<T> = core::result::Result<T, TokenizerCompileError>;
 pub(super) const LOWER_BLOCK: &str = "\u{2581}";
 
 /// The pattern of Llama 3, with its number of digits left open.
-const LLAMA3: [&str; 2] = [
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|",
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-];
+const LLAMA3: [&str; 2] =
+    [r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|", r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"];
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 /// The options that the four parts amount to together.
@@ -38,11 +36,7 @@ impl Pipeline {
         let decoder = root.get("decoder");
         let byte_level = decoder.kind()? == "ByteLevel";
         let mut pipeline = Self {
-            model: if byte_level {
-                ModelKind::ByteLevel
-            } else {
-                ModelKind::SentencePiece
-            },
+            model: if byte_level { ModelKind::ByteLevel } else { ModelKind::SentencePiece },
             normalizer: Normalizer::None,
             split: Split::None,
             max_digits: 0,
@@ -90,9 +84,7 @@ impl Pipeline {
                 step.get("invert").must_be(&[json!(false), Value::Null])?;
                 let field = step.get("pattern").get("Regex");
                 let pattern = field.string()?;
-                let digits = pattern
-                    .strip_prefix(LLAMA3[0])
-                    .and_then(|rest| rest.strip_suffix(LLAMA3[1]));
+                let digits = pattern.strip_prefix(LLAMA3[0]).and_then(|rest| rest.strip_suffix(LLAMA3[1]));
                 (self.split, self.max_digits) = match digits {
                     Some(r"\p{N}{1,3}") => (Split::Llama3, 3),
                     Some(r"\p{N}") => (Split::Llama3, 1),
@@ -137,23 +129,15 @@ impl Pipeline {
             "Metaspace" => {
                 field.get("replacement").must_be(&[json!(LOWER_BLOCK)])?;
                 let never = field.get("prepend_scheme").value == &json!("never");
-                self.decoder = if never {
-                    DecoderKind::ByteRuns
-                } else {
-                    DecoderKind::FirstTokenStrip
-                };
+                self.decoder = if never { DecoderKind::ByteRuns } else { DecoderKind::FirstTokenStrip };
             }
             "Sequence" => {
                 let steps = field.get("decoders").items()?;
                 let [replace, byte_fallback, fuse, strip @ ..] = &steps[..] else {
-                    return Err(field
-                        .get("decoders")
-                        .unexpected("Replace, ByteFallback, Fuse and at most one Strip"));
+                    return Err(field.get("decoders").unexpected("Replace, ByteFallback, Fuse and at most one Strip"));
                 };
                 replace_step(replace, LOWER_BLOCK, " ")?;
-                byte_fallback
-                    .get("type")
-                    .must_be(&[json!("ByteFallback")])?;
+                byte_fallback.get("type").must_be(&[json!("ByteFallback")])?;
                 fuse.get("type").must_be(&[json!("Fuse")])?;
                 self.decodes_bytes = true;
                 self.decoder = match strip {
@@ -170,9 +154,7 @@ impl Pipeline {
             }
             "null" => return Err(field.unexpected("ByteLevel, Metaspace or Sequence")),
             _ => {
-                return Err(field
-                    .get("type")
-                    .unexpected("\"ByteLevel\", \"Metaspace\" or \"Sequence\""));
+                return Err(field.get("type").unexpected("\"ByteLevel\", \"Metaspace\" or \"Sequence\""));
             }
         }
         Ok(())
@@ -223,10 +205,7 @@ fn replace_step(field: &Field<'_>, from: &str, to: &str) -> Result<()> {
 }
 
 /// The tokens put before and after a text.
-pub(super) fn template(
-    field: &Field<'_>,
-    vocabulary: &Vocabulary,
-) -> Result<(Option<u32>, Option<u32>)> {
+pub(super) fn template(field: &Field<'_>, vocabulary: &Vocabulary) -> Result<(Option<u32>, Option<u32>)> {
     let mut around = (None, None);
     for step in sequence(field, "processors")? {
         match step.kind()? {
@@ -234,9 +213,7 @@ pub(super) fn template(
             "ByteLevel" => {}
             "TemplateProcessing" => around = single(&step, vocabulary)?,
             _ => {
-                return Err(step
-                    .get("type")
-                    .unexpected("\"ByteLevel\" or \"TemplateProcessing\""));
+                return Err(step.get("type").unexpected("\"ByteLevel\" or \"TemplateProcessing\""));
             }
         }
     }
@@ -265,9 +242,5 @@ fn single(step: &Field<'_>, vocabulary: &Vocabulary) -> Result<(Option<u32>, Opt
             return Err(pieces.unexpected("at most one token before and one after the text"));
         }
     }
-    if texts == 1 {
-        Ok((before, after))
-    } else {
-        Err(pieces.unexpected("the text once"))
-    }
+    if texts == 1 { Ok((before, after)) } else { Err(pieces.unexpected("the text once")) }
 }

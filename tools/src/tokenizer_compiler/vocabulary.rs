@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kinglet::tokenizer::section::{
-    ADDED_LSTRIP, ADDED_RSTRIP, DecoderKind, Kind, MAX_TOKEN_BYTES, ModelKind, Normalizer,
-};
+use kinglet::tokenizer::section::{ADDED_LSTRIP, ADDED_RSTRIP, DecoderKind, Kind, MAX_TOKEN_BYTES, ModelKind, Normalizer};
 use serde_json::{Value, json};
 
 use super::TokenizerCompileError;
@@ -65,9 +63,7 @@ impl Vocabulary {
         for name in ["continuing_subword_prefix", "end_of_word_suffix"] {
             model.get(name).must_be(&[Value::Null, json!("")])?;
         }
-        model
-            .get("dropout")
-            .must_be(&[Value::Null, json!(0.0), json!(0)])?;
+        model.get("dropout").must_be(&[Value::Null, json!(0.0), json!(0)])?;
         let mut spelled: BTreeMap<u32, &str> = BTreeMap::new();
         let vocab = model.get("vocab");
         let Value::Object(entries) = vocab.value else {
@@ -77,9 +73,7 @@ impl Vocabulary {
             let field = vocab.get(text);
             let id = field.id(vocab_size)?;
             if let Some(other) = spelled.insert(id, text) {
-                return Err(
-                    field.error("an id of its own", format!("{id}, which is also {other:?}"))
-                );
+                return Err(field.error("an id of its own", format!("{id}, which is also {other:?}")));
             }
         }
         let added = added_tokens(&root.get("added_tokens"), vocab_size, &model, &spelled)?;
@@ -102,19 +96,11 @@ impl Vocabulary {
                 .filter(|name| !root.get(name).is_null())
                 .map(|name| format!("{name} is left out"))
                 .collect(),
-            ids: spelled
-                .iter()
-                .map(|(id, text)| ((*text).to_owned(), *id))
-                .collect(),
-            spellings: spelled
-                .iter()
-                .map(|(id, text)| (*id, (*text).to_owned()))
-                .collect(),
+            ids: spelled.iter().map(|(id, text)| ((*text).to_owned(), *id)).collect(),
+            spellings: spelled.iter().map(|(id, text)| (*id, (*text).to_owned())).collect(),
         };
         if this.ignore_merges && !byte_level {
-            return Err(model
-                .get("ignore_merges")
-                .unexpected("false in a SentencePiece tokenizer"));
+            return Err(model.get("ignore_merges").unexpected("false in a SentencePiece tokenizer"));
         }
 
         let alphabet = byte_alphabet();
@@ -127,8 +113,7 @@ impl Vocabulary {
             }
             let (bytes, kind);
             if byte_level {
-                let mapped: Option<Vec<u8>> =
-                    text.chars().map(|c| alphabet.get(&c).copied()).collect();
+                let mapped: Option<Vec<u8>> = text.chars().map(|c| alphabet.get(&c).copied()).collect();
                 spellable[id as usize] = mapped.is_some();
                 bytes = mapped.unwrap_or_else(|| text.as_bytes().to_vec());
                 kind = Kind::Normal;
@@ -142,10 +127,7 @@ impl Vocabulary {
                 kind = Kind::Normal;
             }
             if bytes.len() > MAX_TOKEN_BYTES {
-                return Err(field.error(
-                    &format!("a token of at most {MAX_TOKEN_BYTES} bytes"),
-                    format!("{} bytes", bytes.len()),
-                ));
+                return Err(field.error(&format!("a token of at most {MAX_TOKEN_BYTES} bytes"), format!("{} bytes", bytes.len())));
             }
             this.text[id as usize] = bytes;
             this.kinds[id as usize] = kind;
@@ -158,20 +140,14 @@ impl Vocabulary {
         let unknown = model.get("unk_token");
         if !unknown.is_null() {
             let text = unknown.string()?;
-            this.unknown = Some(
-                this.id_of(text)
-                    .ok_or_else(|| unknown.unexpected("a token of the vocabulary"))?,
-            );
+            this.unknown = Some(this.id_of(text).ok_or_else(|| unknown.unexpected("a token of the vocabulary"))?);
         }
         for (id, spellable) in spellable.iter_mut().enumerate() {
             *spellable &= matches!(this.kinds[id], Kind::Normal | Kind::Added);
         }
-        this.index = (0..vocab_size)
-            .filter(|&id| spellable[id as usize])
-            .collect();
+        this.index = (0..vocab_size).filter(|&id| spellable[id as usize]).collect();
         let text = &this.text;
-        this.index
-            .sort_unstable_by(|a, b| text[*a as usize].cmp(&text[*b as usize]));
+        this.index.sort_unstable_by(|a, b| text[*a as usize].cmp(&text[*b as usize]));
         if !byte_level && !this.index.iter().any(|&id| this.text[id as usize] == b" ") {
             return Err(vocab.error(&format!("a token {LOWER_BLOCK:?}"), "none"));
         }
@@ -187,22 +163,12 @@ impl Vocabulary {
         self.spellings.get(&id).cloned().unwrap_or_default()
     }
 
-    fn add(
-        &mut self,
-        token: &AddedField<'_>,
-        pipeline: &Pipeline,
-        alphabet: &HashMap<char, u8>,
-        list: &Field<'_>,
-    ) -> Result<()> {
+    fn add(&mut self, token: &AddedField<'_>, pipeline: &Pipeline, alphabet: &HashMap<char, u8>, list: &Field<'_>) -> Result<()> {
         let refuse = |expected: &str| Err(list.error(expected, format!("{:?}", token.text)));
         let id = token.id as usize;
         let byte_level = pipeline.model == ModelKind::ByteLevel;
         let bytes = if byte_level {
-            let mapped: Option<Vec<u8>> = token
-                .text
-                .chars()
-                .map(|c| alphabet.get(&c).copied())
-                .collect();
+            let mapped: Option<Vec<u8>> = token.text.chars().map(|c| alphabet.get(&c).copied()).collect();
             mapped.unwrap_or_else(|| token.text.as_bytes().to_vec())
         } else {
             token.text.replace(LOWER_BLOCK, " ").into_bytes()
@@ -210,20 +176,14 @@ impl Vocabulary {
         if token.text.len() > MAX_TOKEN_BYTES || bytes.len() > MAX_TOKEN_BYTES {
             return refuse(&format!("a token of at most {MAX_TOKEN_BYTES} bytes"));
         }
-        if self.kinds[id] == Kind::Byte
-            || (pipeline.decodes_bytes && byte_spelling(token.text).is_some())
-        {
+        if self.kinds[id] == Kind::Byte || (pipeline.decodes_bytes && byte_spelling(token.text).is_some()) {
             return refuse("no added token that is a byte's");
         }
         if pipeline.decoder == DecoderKind::FirstTokenStrip && token.text.contains(' ') {
             return refuse("no space in an added token under the Metaspace decoder");
         }
         self.text[id] = bytes;
-        self.kinds[id] = if token.special {
-            Kind::Control
-        } else {
-            Kind::Added
-        };
+        self.kinds[id] = if token.special { Kind::Control } else { Kind::Added };
         self.ids.insert(token.text.to_owned(), token.id);
         self.spellings.insert(token.id, token.text.to_owned());
 
@@ -238,21 +198,10 @@ impl Vocabulary {
                 Normalizer::PrependSpaces => text = format!(" {}", text.replace(LOWER_BLOCK, " ")),
             }
         }
-        let table = if token.normalized {
-            &mut self.normalized_added
-        } else {
-            &mut self.raw_added
-        };
+        let table = if token.normalized { &mut self.normalized_added } else { &mut self.raw_added };
         match table.binary_search_by(|other| other.text.cmp(&text)) {
             Ok(_) => return refuse("a text that no other added token has"),
-            Err(at) => table.insert(
-                at,
-                Added {
-                    text,
-                    id: token.id,
-                    flags: token.flags,
-                },
-            ),
+            Err(at) => table.insert(at, Added { text, id: token.id, flags: token.flags }),
         }
         Ok(())
     }
@@ -263,22 +212,14 @@ impl Vocabulary {
         let uses_fallback = fallback.flag(false)?;
         if byte_level {
             for (character, byte) in byte_alphabet() {
-                let id = self
-                    .ids
-                    .get(character.encode_utf8(&mut [0; 4]) as &str)
-                    .copied();
-                self.byte_tokens[usize::from(byte)] =
-                    id.filter(|id| self.kinds[*id as usize] == Kind::Normal);
+                let id = self.ids.get(character.encode_utf8(&mut [0; 4]) as &str).copied();
+                self.byte_tokens[usize::from(byte)] = id.filter(|id| self.kinds[*id as usize] == Kind::Normal);
             }
-            let missing: Vec<String> = (0_u8..=255)
-                .filter(|byte| self.byte_tokens[usize::from(*byte)].is_none())
-                .map(|byte| format!("{byte:#04x}"))
-                .collect();
+            let missing: Vec<String> =
+                (0_u8..=255).filter(|byte| self.byte_tokens[usize::from(*byte)].is_none()).map(|byte| format!("{byte:#04x}")).collect();
             if !missing.is_empty() {
                 if uses_fallback {
-                    return Err(fallback.unexpected(
-                        "false in a byte-level tokenizer whose alphabet is not complete",
-                    ));
+                    return Err(fallback.unexpected("false in a byte-level tokenizer whose alphabet is not complete"));
                 }
                 self.notes.push(format!(
                     "the vocabulary has no token for {} of 256 bytes; text loses them: {}",
@@ -294,9 +235,7 @@ impl Vocabulary {
                     None => missing += 1,
                     Some(Kind::Byte) => {}
                     Some(_) => {
-                        return Err(
-                            fallback.error("a ByteFallback decoder", "byte tokens without one")
-                        );
+                        return Err(fallback.error("a ByteFallback decoder", "byte tokens without one"));
                     }
                 }
                 self.byte_tokens[usize::from(byte)] = id;
@@ -314,69 +253,43 @@ impl Vocabulary {
         let mut unreachable = 0;
         for (rank, field) in list.items()?.into_iter().enumerate() {
             let (left, right) = match field.value {
-                Value::String(both) => both
-                    .split_once(' ')
-                    .filter(|(_, right)| !right.contains(' ')),
+                Value::String(both) => both.split_once(' ').filter(|(_, right)| !right.contains(' ')),
                 Value::Array(sides) => match &sides[..] {
-                    [Value::String(left), Value::String(right)] => {
-                        Some((left.as_str(), right.as_str()))
-                    }
+                    [Value::String(left), Value::String(right)] => Some((left.as_str(), right.as_str())),
                     _ => None,
                 },
                 _ => None,
             }
             .ok_or_else(|| field.unexpected("two tokens"))?;
             let result = format!("{left}{right}");
-            let find = |text: &str| {
-                self.ids
-                    .get(text)
-                    .copied()
-                    .ok_or_else(|| field.error("tokens of the vocabulary", format!("{text:?}")))
-            };
+            let find = |text: &str| self.ids.get(text).copied().ok_or_else(|| field.error("tokens of the vocabulary", format!("{text:?}")));
             let (left, right, result) = (find(left)?, find(right)?, find(&result)?);
-            let bytes = [left, right]
-                .iter()
-                .any(|id| self.kinds[*id as usize] == Kind::Byte);
+            let bytes = [left, right].iter().any(|id| self.kinds[*id as usize] == Kind::Byte);
             if bytes || self.kinds[result as usize] == Kind::Byte {
                 return Err(field.unexpected("no byte tokens in merges"));
             }
-            if [left, right, result]
-                .iter()
-                .all(|id| spellable[*id as usize])
-            {
+            if [left, right, result].iter().all(|id| spellable[*id as usize]) {
                 by_pair.insert((left, right), (rank, result));
             } else {
                 unreachable += 1;
             }
         }
         if unreachable > 0 {
-            self.notes.push(format!(
-                "{unreachable} merges left out: they make control tokens, or no text can reach them"
-            ));
+            self.notes.push(format!("{unreachable} merges left out: they make control tokens, or no text can reach them"));
         }
         let mut ordered: Vec<((u32, u32), (usize, u32))> = by_pair.into_iter().collect();
         ordered.sort_unstable_by_key(|&(_, (rank, _))| rank);
         self.merges = ordered
             .into_iter()
             .enumerate()
-            .map(|(rank, ((left, right), (_, result)))| Merge {
-                left,
-                right,
-                rank: rank as u32,
-                result,
-            })
+            .map(|(rank, ((left, right), (_, result)))| Merge { left, right, rank: rank as u32, result })
             .collect();
         self.merges.sort_unstable();
         Ok(())
     }
 }
 
-fn added_tokens<'v>(
-    list: &Field<'v>,
-    vocab_size: u32,
-    model: &Field<'v>,
-    spelled: &BTreeMap<u32, &str>,
-) -> Result<Vec<AddedField<'v>>> {
+fn added_tokens<'v>(list: &Field<'v>, vocab_size: u32, model: &Field<'v>, spelled: &BTreeMap<u32, &str>) -> Result<Vec<AddedField<'v>>> {
     if list.is_null() {
         return Ok(Vec::new());
     }
@@ -391,24 +304,13 @@ fn added_tokens<'v>(
         let id_field = field.get("id");
         let id = id_field.id(vocab_size)?;
         let in_model = model.get("vocab").get(text);
-        if in_model
-            .value
-            .as_u64()
-            .is_some_and(|own| own != u64::from(id))
-        {
-            return Err(
-                id_field.unexpected(&format!("the vocabulary's {} for {text:?}", in_model.value))
-            );
+        if in_model.value.as_u64().is_some_and(|own| own != u64::from(id)) {
+            return Err(id_field.unexpected(&format!("the vocabulary's {} for {text:?}", in_model.value)));
         }
         if let Some(other) = spelled.get(&id).filter(|other| **other != text) {
-            return Err(id_field.error(
-                "an id of its own",
-                format!("{id}, which is {other:?} in the vocabulary"),
-            ));
+            return Err(id_field.error("an id of its own", format!("{id}, which is {other:?} in the vocabulary")));
         }
-        field
-            .get("single_word")
-            .must_be(&[json!(false), Value::Null])?;
+        field.get("single_word").must_be(&[json!(false), Value::Null])?;
         let special = field.get("special").flag(false)?;
         let mut flags = 0;
         if field.get("lstrip").flag(false)? {
@@ -417,19 +319,10 @@ fn added_tokens<'v>(
         if field.get("rstrip").flag(false)? {
             flags |= ADDED_RSTRIP;
         }
-        if tokens
-            .iter()
-            .any(|token: &AddedField<'_>| token.id == id || token.text == text)
-        {
+        if tokens.iter().any(|token: &AddedField<'_>| token.id == id || token.text == text) {
             return Err(field.unexpected("each added token once"));
         }
-        tokens.push(AddedField {
-            text,
-            id,
-            special,
-            normalized: field.get("normalized").flag(!special)?,
-            flags,
-        });
+        tokens.push(AddedField { text, id, special, normalized: field.get("normalized").flag(!special)?, flags });
     }
     Ok(tokens)
 }
@@ -454,7 +347,5 @@ fn byte_alphabet() -> HashMap<char, u8> {
 /// The byte that a token spelled `<0x..>` decodes to.
 fn byte_spelling(text: &str) -> Option<u8> {
     let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
-    (digits.len() == 2)
-        .then(|| u8::from_str_radix(digits, 16).ok())
-        .flatten()
+    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
 }

@@ -1,0 +1,148 @@
+//! The kernels: one table of functions per instruction set, all with the same bits.
+//!
+//! [`Kernels::select`] gives the table for an [`Isa`]; `scalar` is the oracle and fills every hole.
+//! Names follow operation, weights, activations: `matmul_q4` takes q4 weights and int8 activations to f32 outputs.
+//!
+//! **Laws** that every table keeps, bit for bit:
+//! - No fused multiply-add, no reassociation, no libm: floats are `+ - * / sqrt`, min/max by comparison, conversions.
+//! - A *lane sum* of `x[0..n]`: lane `l` adds `x[l], x[l+8], x[l+16], ...` in order, starting from 0, the last chunk
+//!   padded with zeros; then `((l0+l4) + (l2+l6)) + ((l1+l5) + (l3+l7))`.
+//! - `matmul_f32`, `matmul_f16`: a row's output is the lane sum of `w[k] * x[k]`.
+//! - `matmul_q8`: `y = row_scale * A`, where `A` starts at 0 and adds, group of activations after group,
+//!   `f32(Σ s_b Σ q x) * scale_g`; the inner sums are exact in i32.
+//! - `matmul_q4`: `y = row_scale * A - row_min * M`, with `M` likewise from `f32(Σ m_b * sum_b) * scale_g`.
+//! - Attention: see [`attention`].
+
+mod attend;
+pub mod attention;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "intrinsics on pointers whose bounds are asserted at the door")]
+mod avx2;
+#[cfg(feature = "std")]
+pub mod contract;
+mod lanes;
+mod scalar;
+
+use crate::isa::Isa;
+use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
+use attention::{CacheF32, CacheI8, Partials, QueriesF32, QueriesI8};
+use kinglet_quant::{DType, act};
+
+/// The activation function of a feed-forward layer. The discriminants are those of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Activation {
+    /// `x / (1 + exp(-x))`.
+    Silu = 0,
+    /// `0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x³)))`, the tanh form of GELU.
+    GeluTanh = 1,
+    /// `0.5 x (1 + erf(x / sqrt 2))`.
+    GeluErf = 2,
+    /// `max(x, 0)`.
+    Relu = 3,
+}
+
+impl Activation {
+    /// The function with this value in the file.
+    #[must_use]
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        match value {
+            0 => Some(Self::Silu),
+            1 => Some(Self::GeluTanh),
+            2 => Some(Self::GeluErf),
+            3 => Some(Self::Relu),
+            _ => None,
+        }
+    }
+}
+
+/// One instruction set's kernels. Entries are coarse, so that a call through a pointer costs nothing.
+///
+/// An entry panics when its arguments do not fit each other; matrices have at least one column.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernels {
+    /// Which instruction set these use.
+    pub isa: Isa,
+    /// Quantises `x: [tokens][cols]` by the law of [`kinglet_quant::act`].
+    pub quantise: fn(x: &[f32], out: &mut ActsMut<'_>),
+    /// q4 weights, int8 activations: fills the tiles of `out`.
+    pub matmul_q4: fn(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>),
+    /// q8 weights, int8 activations: fills the tiles of `out`.
+    pub matmul_q8: fn(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>),
+    /// f16 weights, f32 activations `[tokens][cols]`: fills the tiles of `out`.
+    pub matmul_f16: fn(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>),
+    /// f32 weights, f32 activations `[tokens][cols]`: fills the tiles of `out`.
+    pub matmul_f32: fn(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>),
+    /// `out[i] = (x[i] * r) * weight[i]`, `r = 1 / sqrt(lane_sum(x²) / n + eps)`; one vector.
+    pub rms_norm: fn(weight: &[f32], eps: f32, x: &[f32], out: &mut [f32]),
+    /// `out[i] = ((x[i] - mean) * r) * weight[i] + bias[i]`, `mean = lane_sum(x) / n`,
+    /// `r = 1 / sqrt(lane_sum((x - mean)²) / n + eps)`; one vector.
+    pub layer_norm: fn(weight: &[f32], bias: &[f32], eps: f32, x: &[f32], out: &mut [f32]),
+    /// Rotates one head in place by halves: `a' = a cos - b sin`, `b' = b cos + a sin`, where `a` is `x[i]` and `b`
+    /// is `x[i + cos.len()]`; what follows the first `2 * cos.len()` elements stays.
+    pub rope: fn(cos: &[f32], sin: &[f32], x: &mut [f32]),
+    /// `x[i] = f(x[i])`.
+    pub activate: fn(f: Activation, x: &mut [f32]),
+    /// `gate[i] = f(gate[i]) * up[i]`.
+    pub activate_gated: fn(f: Activation, up: &[f32], gate: &mut [f32]),
+    /// `y[i] = y[i] + x[i]`.
+    pub add: fn(x: &[f32], y: &mut [f32]),
+    /// Attention of some query rows over one span of an int8 cache.
+    pub attend_i8: fn(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>),
+    /// Attention of some query rows over one span of an f32 cache.
+    pub attend_f32: fn(cache: &CacheF32<'_>, queries: &QueriesF32<'_>, span: usize, out: &mut Partials<'_>),
+}
+
+impl Kernels {
+    /// The kernels of `isa`, if this machine has it. What it has no kernel of its own for, `scalar` fills.
+    #[must_use]
+    pub fn select(isa: Isa) -> Option<&'static Kernels> {
+        match isa {
+            Isa::Scalar => Some(&scalar::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => crate::isa::Avx2::detect().map(avx2::kernels),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 => None,
+        }
+    }
+
+    /// The kernels of the best instruction set that this machine has.
+    #[must_use]
+    pub fn best() -> &'static Kernels {
+        Isa::available().rev().find_map(Kernels::select).unwrap_or(&scalar::KERNELS)
+    }
+}
+
+/// What every quantised product asserts at its door; its pointers run free inside.
+#[inline(always)]
+fn check_quantised(dtype: DType, w: &Matrix<'_>, x: &Acts<'_>, out: &Outputs<'_>) {
+    assert!(w.dtype() == dtype && w.cols() > 0 && w.cols() == x.cols());
+    assert!(out.rows() == w.rows() && out.tokens() == x.tokens() && out.tiles().end <= w.tiles());
+}
+
+/// What every float product asserts at its door.
+#[inline(always)]
+fn check_float(dtype: DType, w: &Matrix<'_>, x: &[f32], out: &Outputs<'_>) {
+    assert!(w.dtype() == dtype && w.cols() > 0 && out.rows() == w.rows() && out.tiles().end <= w.tiles());
+    assert!(w.cols().checked_mul(out.tokens()) == Some(x.len()));
+}
+
+/// Quants, scales and block sums of token `t`.
+#[inline(always)]
+fn token<'a>(x: &Acts<'a>, t: usize) -> (&'a [i8], &'a [f32], &'a [i16]) {
+    let (padded, groups, blocks) = (act::padded(x.cols()), act::groups(x.cols()), act::blocks(x.cols()));
+    (&x.quants()[t * padded..][..padded], &x.scales()[t * groups..][..groups], &x.sums()[t * blocks..][..blocks])
+}
+
+/// Quantises a batch, vector after vector.
+#[inline(always)]
+fn quantise_rows(x: &[f32], out: &mut ActsMut<'_>, one: impl Fn(&[f32], &mut [i8], &mut [f32], &mut [i16])) {
+    let cols = out.cols();
+    assert!(cols.checked_mul(out.tokens()) == Some(x.len()));
+    if cols == 0 {
+        return;
+    }
+    for (x, (quants, scales, sums)) in x.chunks_exact(cols).zip(out.rows()) {
+        one(x, quants, scales, sums);
+    }
+}
