@@ -265,13 +265,13 @@ impl<'b> Sampler<'b> {
         while sorted < candidates.len() {
             let more = (candidates.len() - sorted).min((sorted * 7).max(64));
             sort_first(&mut candidates[sorted..], more);
-            for at in sorted..sorted + more {
-                reached += f64::from(exp(candidates[at].logit - best));
+            for candidate in &candidates[sorted..sorted + more] {
+                sorted += 1;
+                reached += f64::from(exp(candidate.logit - best));
                 if reached >= target {
-                    return at + 1;
+                    return sorted;
                 }
             }
-            sorted += more;
         }
         candidates.len()
     }
@@ -328,6 +328,8 @@ fn sort_first(candidates: &mut [Candidate], count: usize) {
 
 #[cfg(test)]
 mod tests {
+    use core::f32::consts::LN_2;
+
     use super::*;
 
     const PLAIN: SamplerConfig = SamplerConfig {
@@ -375,12 +377,12 @@ mod tests {
     #[test]
     fn draws_follow_the_probabilities() {
         // Weights 1 : 2 : 4.
-        let seen = draws(PLAIN, [0.0, 0.693_147_2, 1.386_294_4], &[], 70_000);
+        let seen = draws(PLAIN, [0.0, LN_2, 2.0 * LN_2], &[], 70_000);
         for (seen, expected) in seen.into_iter().zip([10_000_usize, 20_000, 40_000]) {
             assert!(seen.abs_diff(expected) < 500, "{seen}, not {expected}");
         }
         // At temperature 2 the weights are their square roots.
-        let seen = draws(SamplerConfig { temperature: 2.0, ..PLAIN }, [0.0, 2.772_588_7], &[], 50_000);
+        let seen = draws(SamplerConfig { temperature: 2.0, ..PLAIN }, [0.0, 4.0 * LN_2], &[], 50_000);
         assert!(seen[1].abs_diff(40_000) < 500, "{seen:?}");
     }
 
@@ -394,7 +396,7 @@ mod tests {
     #[test]
     fn top_p_keeps_the_fewest_that_suffice() {
         // Probabilities 4/7, 2/7, 1/7.
-        let logits = [0.0, 1.386_294_4, 0.693_147_2];
+        let logits = [0.0, 2.0 * LN_2, LN_2];
         let with = |top_p| draws(SamplerConfig { top_p, ..PLAIN }, logits, &[], 2000).map(|seen| seen > 0);
         assert_eq!(with(0.0), [false, true, false]);
         assert_eq!(with(0.55), [false, true, false]);
@@ -414,7 +416,7 @@ mod tests {
 
     #[test]
     fn min_p_is_relative_to_the_best() {
-        let logits = [0.0, 1.386_294_4, 0.693_147_2];
+        let logits = [0.0, 2.0 * LN_2, LN_2];
         let with = |min_p| draws(SamplerConfig { min_p, ..PLAIN }, logits, &[], 2000).map(|seen| seen > 0);
         assert_eq!(with(0.2), [true, true, true]);
         assert_eq!(with(0.3), [false, true, true]);
