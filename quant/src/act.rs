@@ -55,24 +55,28 @@ pub fn quantise(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i16]) {
     assert_eq!(sums.len(), blocks(x.len()), "sums");
     q[x.len()..].fill(0);
     for ((group, quants), scale) in x.chunks(GROUP).zip(q.chunks_mut(GROUP)).zip(scales.iter_mut()) {
-        let peak = peak(group);
-        if peak < TINY {
-            *scale = 0.0;
-            quants.fill(0);
-            continue;
-        }
-        *scale = peak / 127.0;
-        let inverse = 127.0 / peak;
-        for (quant, &value) in quants.iter_mut().zip(group) {
-            let v = value * inverse;
-            let v = if v > -127.0 { v } else { -127.0 };
-            let v = if v < 127.0 { v } else { 127.0 };
-            *quant = crate::round_half_even(v) as i8;
-        }
+        *scale = quantise_group(group, &mut quants[..group.len()]);
     }
     for (sum, block) in sums.iter_mut().zip(q.chunks_exact(BLOCK)) {
         *sum = block.iter().map(|&quant| i16::from(quant)).sum();
     }
+}
+
+/// Quantises one group of any length by the law above; returns its scale. `q` is as long as `x`.
+pub fn quantise_group(x: &[f32], q: &mut [i8]) -> f32 {
+    let peak = peak(x);
+    if peak < TINY {
+        q.fill(0);
+        return 0.0;
+    }
+    let inverse = 127.0 / peak;
+    for (quant, &value) in q.iter_mut().zip(x) {
+        let v = value * inverse;
+        let v = if v > -127.0 { v } else { -127.0 };
+        let v = if v < 127.0 { v } else { 127.0 };
+        *quant = crate::round_half_even(v) as i8;
+    }
+    peak / 127.0
 }
 
 /// The largest `|v|`, ignoring NaN; 0 of nothing. A maximum does not depend on the order, so lanes are free to use.

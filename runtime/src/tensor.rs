@@ -132,6 +132,17 @@ pub struct Acts<'a> {
 }
 
 impl<'a> Acts<'a> {
+    /// The fronts of three buffers as the activations of `tokens` vectors of `cols` inputs.
+    ///
+    /// # Errors
+    /// If one of them is too short.
+    pub fn new(tokens: usize, cols: usize, quants: &'a [i8], scales: &'a [f32], sums: &'a [i16]) -> Result<Self, TensorError> {
+        let quants = front(quants, tokens, act::padded(cols))?;
+        let scales = front(scales, tokens, act::groups(cols))?;
+        let sums = front(sums, tokens, act::blocks(cols))?;
+        Ok(Self { cols, tokens, quants, scales, sums })
+    }
+
     /// Inputs of a vector, without padding.
     #[must_use]
     pub fn cols(&self) -> usize {
@@ -179,15 +190,10 @@ impl<'a> ActsMut<'a> {
     /// # Errors
     /// If one of them is too short.
     pub fn new(tokens: usize, cols: usize, quants: &'a mut [i8], scales: &'a mut [f32], sums: &'a mut [i16]) -> Result<Self, TensorError> {
-        let too_large = TensorError::TooLarge { rows: tokens, cols };
-        let front = |len: usize| tokens.checked_mul(len).ok_or(too_large);
-        Ok(Self {
-            cols,
-            tokens,
-            quants: take_front(quants, front(act::padded(cols))?)?,
-            scales: take_front(scales, front(act::groups(cols))?)?,
-            sums: take_front(sums, front(act::blocks(cols))?)?,
-        })
+        let quants = front_mut(quants, tokens, act::padded(cols))?;
+        let scales = front_mut(scales, tokens, act::groups(cols))?;
+        let sums = front_mut(sums, tokens, act::blocks(cols))?;
+        Ok(Self { cols, tokens, quants, scales, sums })
     }
 
     /// The filled activations.
@@ -219,15 +225,21 @@ impl<'a> ActsMut<'a> {
     }
 }
 
-fn take_front<T>(slice: &mut [T], len: usize) -> Result<&mut [T], TensorError> {
+fn front<T>(slice: &[T], tokens: usize, len: usize) -> Result<&[T], TensorError> {
+    let expected = tokens.checked_mul(len).ok_or(TensorError::TooLarge { rows: tokens, cols: len })?;
+    slice.get(..expected).ok_or(TensorError::Length { expected, got: slice.len() })
+}
+
+fn front_mut<T>(slice: &mut [T], tokens: usize, len: usize) -> Result<&mut [T], TensorError> {
+    let expected = tokens.checked_mul(len).ok_or(TensorError::TooLarge { rows: tokens, cols: len })?;
     let got = slice.len();
-    slice.get_mut(..len).ok_or(TensorError::Length { expected: len, got })
+    slice.get_mut(..expected).ok_or(TensorError::Length { expected, got })
 }
 
 /// The outputs `[tokens][rows]` of a matrix product, or those of some of its tiles.
 ///
-/// Made whole from a slice; [`Outputs::split`] gives parts with disjoint tiles to workers. A part cannot write, or
-/// read, outside its tiles, so parts never race.
+/// Made whole from a slice; workers get parts with disjoint tiles. A part cannot write, or read, outside its tiles,
+/// so parts never race.
 #[derive(Debug)]
 pub struct Outputs<'a> {
     base: *mut f32,
@@ -280,6 +292,16 @@ impl<'a> Outputs<'a> {
         (part(self.tiles.start..at), part(at..self.tiles.end))
     }
 
+    /// A part with some of this one's tiles.
+    ///
+    /// # Safety
+    /// While the part lives, nothing else writes its tiles.
+    #[expect(unsafe_code, reason = "parts of one slice that interleave; see workers::TileParts")]
+    pub(crate) unsafe fn part(&self, tiles: Range<usize>) -> Outputs<'a> {
+        debug_assert!(self.tiles.start <= tiles.start && tiles.end <= self.tiles.end);
+        Self { base: self.base, rows: self.rows, tokens: self.tokens, tiles, marker: PhantomData }
+    }
+
     /// Stores the eight outputs of a tile for one token; those that only pad the last tile are dropped.
     ///
     /// # Panics
@@ -291,7 +313,7 @@ impl<'a> Outputs<'a> {
         let row = tile * LANES;
         let len = LANES.min(self.rows - row);
         // SAFETY: `row + len <= rows` and `token < tokens`, so the place lies inside the slice given to `new`; this
-        // part alone has this tile, because `split` gives each tile to one part only.
+        // part alone has this tile, because `part`'s caller gives each tile to one part only.
         let place = unsafe { core::slice::from_raw_parts_mut(self.base.add(token * self.rows + row), len) };
         place.copy_from_slice(&lanes[..len]);
     }

@@ -1,0 +1,165 @@
+//! Steps of the forward pass, over the chosen kernels and workers.
+//!
+//! Each step splits its work by output tiles, tokens or heads, never by anything that depends on the workers, and
+//! never knows which model it serves.
+
+pub mod attention;
+
+use crate::kernels::Kernels;
+use crate::spec::Norm;
+use crate::tensor::{Acts, ActsMut, Matrix, Outputs, TensorError};
+use crate::workers::{Serial, Split, TileParts, Workers, for_each};
+use kinglet_quant::{DType, act};
+
+/// Below this many multiply-adds a product stays on one core: waking the others costs more.
+const SERIAL_PRODUCT: usize = 1 << 15;
+/// Pieces per worker that a product is cut into, so that a core that is held back costs little.
+const PIECES_PER_WORKER: usize = 4;
+/// Below this many tokens a step per token stays on one core.
+const SERIAL_TOKENS: usize = 4;
+
+/// The kernels and workers of a session.
+#[derive(Clone, Copy)]
+pub struct Ctx<'a> {
+    /// Kernels of one instruction set.
+    pub kernels: &'static Kernels,
+    /// The cores there are.
+    pub workers: &'a dyn Workers,
+}
+
+impl core::fmt::Debug for Ctx<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Ctx({:?}, {} workers)", self.kernels.isa, self.workers.count())
+    }
+}
+
+impl Ctx<'_> {
+    /// The workers for a step that does little per token.
+    fn workers_for(&self, tokens: usize) -> &dyn Workers {
+        if tokens < SERIAL_TOKENS { &Serial } else { self.workers }
+    }
+}
+
+/// The parameters of a norm.
+#[derive(Clone, Copy, Debug)]
+pub struct NormWeights<'m> {
+    /// Its kind; never [`Norm::None`].
+    pub kind: Norm,
+    /// `[n]`.
+    pub weight: &'m [f32],
+    /// `[n]`; empty for RMS norms.
+    pub bias: &'m [f32],
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+impl NormWeights<'_> {
+    fn apply(&self, kernels: &Kernels, x: &[f32], out: &mut [f32]) {
+        match self.kind {
+            Norm::Layer => (kernels.layer_norm)(self.weight, self.bias, self.eps, x, out),
+            Norm::Rms | Norm::None => (kernels.rms_norm)(self.weight, self.eps, x, out),
+        }
+    }
+}
+
+/// Inputs of matrix products: as f32, and quantised if the weights want that.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    values: &'a mut [f32],
+    quants: &'a mut [i8],
+    scales: &'a mut [f32],
+    sums: &'a mut [i16],
+}
+
+/// Elements of the four buffers of [`Inputs`] for `tokens` vectors of up to `cols` inputs.
+#[must_use]
+pub const fn input_lens(tokens: usize, cols: usize) -> [usize; 4] {
+    [tokens * cols, tokens * act::padded(cols), tokens * act::groups(cols), tokens * act::blocks(cols)]
+}
+
+impl<'a> Inputs<'a> {
+    /// Buffers at least as long as [`input_lens`] says.
+    pub fn new(values: &'a mut [f32], quants: &'a mut [i8], scales: &'a mut [f32], sums: &'a mut [i16]) -> Self {
+        Self { values, quants, scales, sums }
+    }
+
+    /// Fills the inputs of `tokens` vectors of `cols` elements for a product with weights of type `dtype`:
+    /// `fill(token, out)` writes one vector.
+    pub fn fill(&mut self, ctx: Ctx<'_>, dtype: DType, tokens: usize, cols: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
+        let mut values = Split::new(&mut self.values[..tokens * cols], cols);
+        let workers = ctx.workers_for(tokens);
+        if !dtype.is_quantised() {
+            return for_each(workers, tokens, &mut values, fill);
+        }
+        let mut parts = (
+            values,
+            Split::new(&mut self.quants[..tokens * act::padded(cols)], act::padded(cols)),
+            Split::new(&mut self.scales[..tokens * act::groups(cols)], act::groups(cols)),
+            Split::new(&mut self.sums[..tokens * act::blocks(cols)], act::blocks(cols)),
+        );
+        for_each(workers, tokens, &mut parts, |t, (out, quants, scales, sums)| {
+            fill(t, out);
+            if let Ok(mut acts) = ActsMut::new(1, cols, quants, scales, sums) {
+                (ctx.kernels.quantise)(out, &mut acts);
+            }
+        });
+    }
+
+    fn acts(&self, tokens: usize, cols: usize) -> Result<Acts<'_>, TensorError> {
+        Acts::new(tokens, cols, self.quants, self.scales, self.sums)
+    }
+}
+
+/// `out[token] = w x[token]` for `tokens` vectors; `out` is `[tokens][rows]`.
+///
+/// # Errors
+/// If `inputs` or `out` do not have the shapes that `w` and `tokens` ask for.
+pub fn matmul(ctx: Ctx<'_>, w: &Matrix<'_>, inputs: &Inputs<'_>, tokens: usize, out: &mut [f32]) -> Result<(), TensorError> {
+    let outputs = Outputs::new(w.rows(), tokens, out)?;
+    let small = w.rows() * w.cols() * tokens < SERIAL_PRODUCT;
+    let workers: &dyn Workers = if small { &Serial } else { ctx.workers };
+    let pieces = if workers.count() == 1 { 1 } else { PIECES_PER_WORKER * workers.count() };
+    let tiles = w.tiles().div_ceil(pieces);
+    let count = w.tiles().div_ceil(tiles);
+    let mut parts = TileParts::new(outputs, tiles);
+    let values =
+        inputs.values.get(..tokens * w.cols()).ok_or(TensorError::Length { expected: tokens * w.cols(), got: inputs.values.len() })?;
+    match w.dtype() {
+        DType::F32 => for_each(workers, count, &mut parts, |_, mut part| (ctx.kernels.matmul_f32)(w, values, &mut part)),
+        DType::F16 => for_each(workers, count, &mut parts, |_, mut part| (ctx.kernels.matmul_f16)(w, values, &mut part)),
+        DType::Q8 => {
+            let acts = inputs.acts(tokens, w.cols())?;
+            for_each(workers, count, &mut parts, |_, mut part| (ctx.kernels.matmul_q8)(w, &acts, &mut part));
+        }
+        DType::Q4 => {
+            let acts = inputs.acts(tokens, w.cols())?;
+            for_each(workers, count, &mut parts, |_, mut part| (ctx.kernels.matmul_q4)(w, &acts, &mut part));
+        }
+    }
+    Ok(())
+}
+
+/// `x[token] += delta[token] (+ bias)`, then the inputs of the next product from `norm(x[token])`.
+/// `x` and `delta` are `[tokens][norm.weight.len()]`; an empty `delta` adds nothing.
+pub fn add_norm(
+    ctx: Ctx<'_>,
+    norm: &NormWeights<'_>,
+    x: &mut [f32],
+    delta: &[f32],
+    bias: Option<&[f32]>,
+    dtype: DType,
+    inputs: &mut Inputs<'_>,
+) {
+    let cols = norm.weight.len();
+    let tokens = x.len() / cols;
+    if !delta.is_empty() {
+        for_each(ctx.workers_for(tokens), tokens, &mut Split::new(x, cols), |t, x| {
+            (ctx.kernels.add)(&delta[t * cols..][..cols], x);
+            if let Some(bias) = bias {
+                (ctx.kernels.add)(bias, x);
+            }
+        });
+    }
+    let x = &*x;
+    inputs.fill(ctx, dtype, tokens, cols, |t, out| norm.apply(ctx.kernels, &x[t * cols..][..cols], out));
+}

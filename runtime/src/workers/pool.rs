@@ -1,0 +1,258 @@
+//! A pool of threads that spin for a moment and then sleep.
+//!
+//! Chunks are claimed one by one from a counter, by the caller too, so that a thread that the system holds back costs
+//! at most the chunk it works on: the others take the rest, and the end of a run waits for chunks, not for threads.
+//!
+//! The counter's word holds the run's number and the next chunk. A thread reads the word, then the task, and then
+//! claims by compare-and-swap on the word: it succeeds only if the run is still the one whose task was read. While the
+//! caller exchanges the task, the word says that nothing is to be had.
+#![expect(unsafe_code, reason = "a task that borrows from the caller's stack is handed to threads that outlive it")]
+
+use super::Workers;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::vec::Vec;
+
+/// Turns of the spin loop before a thread sleeps: some tens of microseconds, longer than the serial parts of a layer.
+const SPINS: u32 = 4_000;
+/// Turns of the caller's wait before it yields its core.
+const SPINS_AT_END: u32 = 10_000;
+const NOTHING: u64 = 0xffff_ffff;
+
+/// Threads could not be started.
+#[derive(Debug)]
+pub struct PoolError(std::io::Error);
+
+impl core::fmt::Display for PoolError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "starting a worker thread: {}", self.0)
+    }
+}
+
+impl core::error::Error for PoolError {}
+
+type Task<'t> = &'t (dyn Fn(usize) + Sync);
+
+struct Shared {
+    /// High half: number of the run. Low half: the next chunk, or [`NOTHING`].
+    word: AtomicU64,
+    chunks: AtomicUsize,
+    /// Points to the caller's `Task`, alive until all chunks of its run are done.
+    task: AtomicPtr<Task<'static>>,
+    done: AtomicUsize,
+    panicked: AtomicBool,
+    stop: AtomicBool,
+    sleepers: AtomicUsize,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl Shared {
+    /// Claims and runs one chunk; `false` if there is none to be had.
+    fn step(&self) -> bool {
+        let word = self.word.load(Ordering::Acquire);
+        let chunk = word & NOTHING;
+        let (chunks, task) = (self.chunks.load(Ordering::Acquire), self.task.load(Ordering::Acquire));
+        if chunk == NOTHING || chunk >= chunks as u64 {
+            return false;
+        }
+        if self.word.compare_exchange(word, word + 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return true;
+        }
+        // Counts the chunk even when the task panics, so that the caller does not wait for ever.
+        struct Count<'s>(&'s Shared);
+        impl Drop for Count<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    self.0.panicked.store(true, Ordering::Relaxed);
+                }
+                self.0.done.fetch_add(1, Ordering::Release);
+            }
+        }
+        let _count = Count(self);
+        // SAFETY: the claim succeeded, so `task` is that of the word's run, and `run` does not return before this
+        // chunk is counted: the task is alive.
+        let task = unsafe { *task };
+        task(chunk as usize);
+        true
+    }
+
+    fn work(&self) {
+        let mut idle = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            if self.step() {
+                idle = 0;
+            } else if idle < SPINS {
+                idle += 1;
+                core::hint::spin_loop();
+            } else {
+                self.sleep();
+                idle = 0;
+            }
+        }
+    }
+
+    fn sleep(&self) {
+        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        // The caller publishes work first and looks for sleepers second; this thread does it the other way round, so
+        // one of them sees the other.
+        while !self.stop.load(Ordering::SeqCst) && !self.has_work() {
+            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn has_work(&self) -> bool {
+        let chunk = self.word.load(Ordering::SeqCst) & NOTHING;
+        chunk != NOTHING && chunk < self.chunks.load(Ordering::SeqCst) as u64
+    }
+
+    fn wake_all(&self) {
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            let _guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            self.wake.notify_all();
+        }
+    }
+}
+
+/// The caller and `threads - 1` threads of its own.
+pub struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    /// One run at a time.
+    turn: Mutex<()>,
+}
+
+impl core::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Pool({} threads)", self.threads.len() + 1)
+    }
+}
+
+impl Pool {
+    /// A pool of `threads` threads, the caller included; 0 counts as 1.
+    ///
+    /// # Errors
+    /// If the system starts no more threads.
+    pub fn new(threads: usize) -> Result<Self, PoolError> {
+        let shared = Arc::new(Shared {
+            word: AtomicU64::new(NOTHING),
+            chunks: AtomicUsize::new(0),
+            task: AtomicPtr::new(core::ptr::null_mut()),
+            done: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            sleepers: AtomicUsize::new(0),
+            lock: Mutex::new(()),
+            wake: Condvar::new(),
+        });
+        let mut pool = Self { shared, threads: Vec::new(), turn: Mutex::new(()) };
+        for i in 1..threads {
+            let shared = Arc::clone(&pool.shared);
+            let builder = std::thread::Builder::new().name(std::format!("kinglet-{i}")).stack_size(256 << 10);
+            pool.threads.push(builder.spawn(move || shared.work()).map_err(PoolError)?);
+        }
+        Ok(pool)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        {
+            let _guard = self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            self.shared.wake.notify_all();
+        }
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has told its caller already.
+            let _ = thread.join();
+        }
+    }
+}
+
+// SAFETY: a claim hands out each index of a run once; `run` returns when as many chunks are done as there are.
+unsafe impl Workers for Pool {
+    fn count(&self) -> usize {
+        self.threads.len() + 1
+    }
+
+    fn run(&self, chunks: usize, task: Task<'_>) {
+        if chunks <= 1 || self.threads.is_empty() {
+            (0..chunks).for_each(task);
+            return;
+        }
+        assert!((chunks as u64) < NOTHING, "chunks are counted in 32 bits");
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = &*self.shared;
+        let run = (shared.word.load(Ordering::Relaxed) >> 32).wrapping_add(1) << 32;
+        shared.word.store(run | NOTHING, Ordering::SeqCst);
+        shared.chunks.store(chunks, Ordering::SeqCst);
+        shared.done.store(0, Ordering::SeqCst);
+        let place: *const Task<'_> = &task;
+        shared.task.store(place.cast_mut().cast(), Ordering::SeqCst);
+        shared.word.store(run, Ordering::SeqCst);
+        shared.wake_all();
+        /// Waits for the chunks that others still run, also when this thread's own chunk panics.
+        struct End<'s>(&'s Shared, usize);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                while self.0.step() {}
+                let mut turns = 0;
+                while self.0.done.load(Ordering::Acquire) < self.1 {
+                    turns += 1;
+                    if turns < SPINS_AT_END { core::hint::spin_loop() } else { std::thread::yield_now() }
+                }
+            }
+        }
+        let end = End(shared, chunks);
+        while shared.step() {}
+        drop(end);
+        if shared.panicked.swap(false, Ordering::Relaxed) {
+            panic!("a worker's chunk panicked");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_chunk_runs_once() {
+        for threads in [1, 2, 3, 8] {
+            let pool = Pool::new(threads).unwrap();
+            assert_eq!(pool.count(), threads);
+            for chunks in [0, 1, 2, 7, 64, 1000] {
+                for _ in 0..if cfg!(miri) { 2 } else { 200 } {
+                    let counts: Vec<AtomicUsize> = (0..chunks).map(|_| AtomicUsize::new(0)).collect();
+                    pool.run(chunks, &|i| {
+                        counts[i].fetch_add(1, Ordering::Relaxed);
+                    });
+                    assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{threads} threads, {chunks} chunks");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sleeping_threads_wake() {
+        let pool = Pool::new(2).unwrap();
+        for _ in 0..3 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            // Both chunks wait for each other, so both threads must take part.
+            let barrier = std::sync::Barrier::new(2);
+            pool.run(2, &|_| {
+                barrier.wait();
+            });
+        }
+    }
+
+    #[test]
+    fn a_panicking_chunk_reaches_the_caller() {
+        let pool = Pool::new(2).unwrap();
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.run(8, &|i| assert!(i != 5))));
+        assert!(result.is_err());
+    }
+}

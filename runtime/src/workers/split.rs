@@ -1,0 +1,136 @@
+//! Disjoint mutable parts for parallel chunks: the one place where a slice is shared out.
+#![expect(unsafe_code, reason = "parts are disjoint by construction, which the type system cannot see")]
+
+use super::Workers;
+use crate::tensor::Outputs;
+use core::marker::PhantomData;
+
+/// Memory that falls into disjoint parts, one per index.
+///
+/// # Safety
+/// Parts of different indices must not overlap.
+pub unsafe trait Parts: Sync {
+    /// What a chunk gets.
+    type Part;
+
+    /// Number of parts.
+    fn count(&self) -> usize;
+
+    /// Part `index`.
+    ///
+    /// # Safety
+    /// `index` is below [`Parts::count`], and each part is taken at most once while the borrow lives.
+    unsafe fn part(&self, index: usize) -> Self::Part;
+}
+
+/// A slice cut into parts of equal length; what is left over at the end belongs to the last part only if `len` does
+/// not divide it.
+#[derive(Debug)]
+pub struct Split<'a, T> {
+    base: *mut T,
+    total: usize,
+    len: usize,
+    marker: PhantomData<&'a mut [T]>,
+}
+
+impl<'a, T> Split<'a, T> {
+    /// Cuts `slice` every `len` elements.
+    ///
+    /// # Panics
+    /// If `len` is 0.
+    pub fn new(slice: &'a mut [T], len: usize) -> Self {
+        assert!(len > 0);
+        Self { base: slice.as_mut_ptr(), total: slice.len(), len, marker: PhantomData }
+    }
+}
+
+// SAFETY: through a shared `Split` each part can be reached only by the unsafe `part`, at most once.
+unsafe impl<T: Send> Sync for Split<'_, T> {}
+
+// SAFETY: part `i` is `i * len..(i + 1) * len`, cut at the end.
+unsafe impl<'a, T: Send> Parts for Split<'a, T> {
+    type Part = &'a mut [T];
+
+    fn count(&self) -> usize {
+        self.total.div_ceil(self.len)
+    }
+
+    unsafe fn part(&self, index: usize) -> &'a mut [T] {
+        let start = index * self.len;
+        debug_assert!(start < self.total);
+        // SAFETY: `index < count`, so `start < total` and the part lies inside the slice; it is taken once.
+        unsafe { core::slice::from_raw_parts_mut(self.base.add(start), self.len.min(self.total - start)) }
+    }
+}
+
+macro_rules! tuple_parts {
+    ($($name:ident . $i:tt),+) => {
+        // SAFETY: the parts of each member are disjoint.
+        unsafe impl<$($name: Parts),+> Parts for ($($name,)+) {
+            type Part = ($($name::Part,)+);
+
+            fn count(&self) -> usize {
+                // The shortest member ends it.
+                [$(self.$i.count()),+].into_iter().min().unwrap_or(0)
+            }
+
+            unsafe fn part(&self, index: usize) -> Self::Part {
+                // SAFETY: `index` is below the least count; taken once, as the caller promises.
+                unsafe { ($(self.$i.part(index),)+) }
+            }
+        }
+    };
+}
+
+tuple_parts!(A.0, B.1);
+tuple_parts!(A.0, B.1, C.2);
+tuple_parts!(A.0, B.1, C.2, D.3);
+
+/// Calls `body(i, part i)` for the first `count` parts, on the workers.
+///
+/// # Panics
+/// If there are fewer than `count` parts.
+pub fn for_each<P: Parts>(workers: &dyn Workers, count: usize, parts: &mut P, body: impl Fn(usize, P::Part) + Sync) {
+    assert!(count <= parts.count(), "{count} chunks of {} parts", parts.count());
+    let parts = &*parts;
+    // SAFETY: `Workers::run` calls each index in `0..count` once, and the exclusive borrow keeps others away.
+    workers.run(count, &|i| body(i, unsafe { parts.part(i) }));
+}
+
+/// The outputs of a product, cut every few tiles.
+#[derive(Debug)]
+pub struct TileParts<'a> {
+    whole: Outputs<'a>,
+    tiles: usize,
+}
+
+impl<'a> TileParts<'a> {
+    /// Cuts `whole` every `tiles` tiles.
+    ///
+    /// # Panics
+    /// If `tiles` is 0.
+    #[must_use]
+    pub fn new(whole: Outputs<'a>, tiles: usize) -> Self {
+        assert!(tiles > 0);
+        Self { whole, tiles }
+    }
+}
+
+// SAFETY: through a shared `TileParts` each part can be reached only by the unsafe `part`, at most once.
+unsafe impl Sync for TileParts<'_> {}
+
+// SAFETY: parts have disjoint tiles.
+unsafe impl<'a> Parts for TileParts<'a> {
+    type Part = Outputs<'a>;
+
+    fn count(&self) -> usize {
+        self.whole.tiles().len().div_ceil(self.tiles)
+    }
+
+    unsafe fn part(&self, index: usize) -> Outputs<'a> {
+        let tiles = self.whole.tiles();
+        let start = tiles.start + index * self.tiles;
+        // SAFETY: tiles of different indices are disjoint, and this part is taken once.
+        unsafe { self.whole.part(start..(start + self.tiles).min(tiles.end)) }
+    }
+}
