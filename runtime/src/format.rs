@@ -321,6 +321,20 @@ impl<'m> Container<'m> {
     }
 }
 
+impl<'m> Container<'m> {
+    /// A vector of this file.
+    ///
+    /// # Panics
+    /// If `entry` is not a vector of this file, or the file's bytes are not aligned to 4.
+    #[must_use]
+    pub fn vector(&self, entry: &Entry) -> &'m [f32] {
+        bytemuck::cast_slice(self.tensor_bytes(entry))
+    }
+}
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("floats and integers in a .kgl file are used in place, which needs a little-endian machine");
+
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

@@ -1,8 +1,145 @@
-//! Instruction sets.
+//! Instruction sets: their names, which ones this machine has, and tokens that prove it.
+//!
+//! This room detects and nothing else: which kernels an instruction set has is said in [`crate::kernels`]. With
+//! feature `std` the CPU is asked at run time; without it, what the compiler was allowed to use is what there is.
+//!
+//! ```
+//! use kinglet::isa::Isa;
+//! assert_eq!(Isa::available().next(), Some(Isa::Scalar));
+//! assert_eq!("avx2".parse(), Ok(Isa::Avx2));
+//! ```
 
-/// An instruction set that kernels are written for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An instruction set that kernels are written for, worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Isa {
-    /// Plain Rust.
+    /// Plain Rust: every machine has it, and every other set gives its bits.
     Scalar,
+    /// x86-64 with AVX2 and F16C.
+    Avx2,
+}
+
+/// A name that no instruction set has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownIsa;
+
+impl core::fmt::Display for UnknownIsa {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("unknown instruction set; known are")?;
+        Isa::ALL.iter().try_for_each(|isa| write!(f, " {isa}"))
+    }
+}
+
+impl core::error::Error for UnknownIsa {}
+
+impl Isa {
+    /// Every instruction set, worst first, whether this machine has it or not.
+    pub const ALL: [Isa; 2] = [Isa::Scalar, Isa::Avx2];
+
+    /// The name that users type.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            Isa::Avx2 => "avx2",
+        }
+    }
+
+    /// Whether this machine has it.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match self {
+            Isa::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Avx2::detect().is_some(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 => false,
+        }
+    }
+
+    /// What this machine has, best last.
+    pub fn available() -> impl DoubleEndedIterator<Item = Isa> {
+        Isa::ALL.into_iter().filter(|isa| isa.is_available())
+    }
+}
+
+impl core::fmt::Display for Isa {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl core::str::FromStr for Isa {
+    type Err = UnknownIsa;
+
+    fn from_str(name: &str) -> Result<Self, UnknownIsa> {
+        Isa::ALL.into_iter().find(|isa| isa.name() == name).ok_or(UnknownIsa)
+    }
+}
+
+/// Declares a proof token, its detection, and a macro that makes functions for its features, all from one list.
+///
+/// `$entry! { fn name(args) = body; }` defines a plain function that calls `body` inside a function with the features.
+/// The call is safe only if the list covers every feature that `body` asks for, so the compiler checks the list.
+#[cfg(target_arch = "x86_64")]
+macro_rules! level {
+    ($dollar:tt $(#[$doc:meta])* $token:ident, $entry:ident: $($feature:tt),+) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $token(());
+
+        impl $token {
+            /// A token, if this machine has every feature.
+            #[must_use]
+            pub fn detect() -> Option<Self> {
+                #[cfg(feature = "std")]
+                let has = $(std::arch::is_x86_feature_detected!($feature))&&+;
+                #[cfg(not(feature = "std"))]
+                let has = $(cfg!(target_feature = $feature))&&+;
+                has.then_some(Self(()))
+            }
+        }
+
+        macro_rules! $entry {
+            ($dollar($dollar(#[$dollar meta:meta])* fn $dollar name:ident($dollar($dollar arg:ident: $dollar ty:ty),*) = $dollar body:path;)*) => {$dollar(
+                $dollar(#[$dollar meta])*
+                fn $dollar name($dollar($dollar arg: $dollar ty),*) {
+                    #[target_feature($(enable = $feature),+)]
+                    fn featured($dollar($dollar arg: $dollar ty),*) {
+                        $dollar body($dollar($dollar arg),*)
+                    }
+                    // SAFETY: only the table of this instruction set names this function, and that table is handed
+                    // out against a token, which exists only where the features do.
+                    unsafe { featured($dollar($dollar arg),*) }
+                }
+            )*};
+        }
+        pub(crate) use $entry;
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+level!($
+    /// Proof that this machine has AVX2 and F16C. FMA is left out on purpose: no product may be contracted.
+    Avx2, avx2_entry: "avx2", "f16c");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_parse_back() {
+        for isa in Isa::ALL {
+            assert_eq!(isa.name().parse(), Ok(isa));
+        }
+        assert_eq!("AVX-7".parse::<Isa>(), Err(UnknownIsa));
+        assert_eq!(UnknownIsa.to_string(), "unknown instruction set; known are scalar avx2");
+    }
+
+    #[test]
+    fn available_is_sorted_and_starts_with_scalar() {
+        let all: Vec<_> = Isa::available().collect();
+        assert_eq!(all[0], Isa::Scalar);
+        assert!(all.is_sorted());
+    }
 }

@@ -1,6 +1,6 @@
 //! The kernels: one table of functions per instruction set, all with the same bits.
 //!
-//! [`Kernels::select`] gives the table for an [`Isa`](crate::isa::Isa); `scalar` is the oracle and fills every hole.
+//! [`Kernels::select`] gives the table for an [`Isa`]; `scalar` is the oracle and fills every hole.
 //! Names follow operation, weights, activations: `matmul_q4` takes q4 weights and int8 activations to f32 outputs.
 //!
 //! **Laws** that every table keeps, bit for bit:
@@ -13,11 +13,20 @@
 //! - `matmul_q4`: `y = row_scale * A - row_min * M`, with `M` likewise from `f32(Σ m_b * sum_b) * scale_g`.
 //! - Attention: see [`attention`].
 
+mod attend;
 pub mod attention;
-pub mod scalar;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "intrinsics on pointers whose bounds are asserted at the door")]
+mod avx2;
+#[cfg(feature = "std")]
+pub mod contract;
+mod lanes;
+mod scalar;
 
+use crate::isa::Isa;
 use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
 use attention::{CacheF32, CacheI8, Partials, QueriesF32, QueriesI8};
+use kinglet_quant::{DType, act};
 
 /// The activation function of a feed-forward layer. The discriminants are those of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,10 +57,12 @@ impl Activation {
 }
 
 /// One instruction set's kernels. Entries are coarse, so that a call through a pointer costs nothing.
-#[derive(Debug)]
+///
+/// An entry panics when its arguments do not fit each other; matrices have at least one column.
+#[derive(Clone, Copy, Debug)]
 pub struct Kernels {
     /// Which instruction set these use.
-    pub isa: crate::isa::Isa,
+    pub isa: Isa,
     /// Quantises `x: [tokens][cols]` by the law of [`kinglet_quant::act`].
     pub quantise: fn(x: &[f32], out: &mut ActsMut<'_>),
     /// q4 weights, int8 activations: fills the tiles of `out`.
@@ -80,4 +91,58 @@ pub struct Kernels {
     pub attend_i8: fn(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>),
     /// Attention of some query rows over one span of an f32 cache.
     pub attend_f32: fn(cache: &CacheF32<'_>, queries: &QueriesF32<'_>, span: usize, out: &mut Partials<'_>),
+}
+
+impl Kernels {
+    /// The kernels of `isa`, if this machine has it. What it has no kernel of its own for, `scalar` fills.
+    #[must_use]
+    pub fn select(isa: Isa) -> Option<&'static Kernels> {
+        match isa {
+            Isa::Scalar => Some(&scalar::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => crate::isa::Avx2::detect().map(avx2::kernels),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 => None,
+        }
+    }
+
+    /// The kernels of the best instruction set that this machine has.
+    #[must_use]
+    pub fn best() -> &'static Kernels {
+        Isa::available().rev().find_map(Kernels::select).unwrap_or(&scalar::KERNELS)
+    }
+}
+
+/// What every quantised product asserts at its door; its pointers run free inside.
+#[inline(always)]
+fn check_quantised(dtype: DType, w: &Matrix<'_>, x: &Acts<'_>, out: &Outputs<'_>) {
+    assert!(w.dtype() == dtype && w.cols() > 0 && w.cols() == x.cols());
+    assert!(out.rows() == w.rows() && out.tokens() == x.tokens() && out.tiles().end <= w.tiles());
+}
+
+/// What every float product asserts at its door.
+#[inline(always)]
+fn check_float(dtype: DType, w: &Matrix<'_>, x: &[f32], out: &Outputs<'_>) {
+    assert!(w.dtype() == dtype && w.cols() > 0 && out.rows() == w.rows() && out.tiles().end <= w.tiles());
+    assert!(w.cols().checked_mul(out.tokens()) == Some(x.len()));
+}
+
+/// Quants, scales and block sums of token `t`.
+#[inline(always)]
+fn token<'a>(x: &Acts<'a>, t: usize) -> (&'a [i8], &'a [f32], &'a [i16]) {
+    let (padded, groups, blocks) = (act::padded(x.cols()), act::groups(x.cols()), act::blocks(x.cols()));
+    (&x.quants()[t * padded..][..padded], &x.scales()[t * groups..][..groups], &x.sums()[t * blocks..][..blocks])
+}
+
+/// Quantises a batch, vector after vector.
+#[inline(always)]
+fn quantise_rows(x: &[f32], out: &mut ActsMut<'_>, one: impl Fn(&[f32], &mut [i8], &mut [f32], &mut [i16])) {
+    let cols = out.cols();
+    assert!(cols.checked_mul(out.tokens()) == Some(x.len()));
+    if cols == 0 {
+        return;
+    }
+    for (x, (quants, scales, sums)) in x.chunks_exact(cols).zip(out.rows()) {
+        one(x, quants, scales, sums);
+    }
 }

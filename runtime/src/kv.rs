@@ -82,9 +82,7 @@ impl Geometry {
 #[must_use]
 pub fn cache_bytes(spec: &Spec<'_>, context: usize, batch: usize, kind: CacheType) -> Option<usize> {
     let stack = spec.stack();
-    (0..stack.len()).try_fold(0usize, |sum, layer| {
-        sum.checked_add(Geometry::new(stack.block(layer), context, batch, kind).layer_bytes()?)
-    })
+    (0..stack.len()).try_fold(0usize, |sum, layer| sum.checked_add(Geometry::new(stack.block(layer), context, batch, kind).layer_bytes()?))
 }
 
 /// One layer's records.
@@ -276,7 +274,8 @@ mod tests {
             let (block, tile, lane) = (position / BLOCK, position % BLOCK / 8, position % 8);
             let k = cache.keys[((block * 8 + tile) * (head_dim / 4) + channel / 4) * 32 + 4 * lane + channel % 4];
             assert_eq!(f32::from(k), (key[channel] * (127.0 / 12.0)).round_ties_even());
-            let v = cache.values[((block * (head_dim / 8) + channel / 8) * 16 + position % BLOCK / 4) * 32 + 4 * (channel % 8) + position % 4];
+            let v =
+                cache.values[((block * (head_dim / 8) + channel / 8) * 16 + position % BLOCK / 4) * 32 + 4 * (channel % 8) + position % 4];
             assert_eq!(f32::from(v), (value[channel] * (127.0 / 10.0)).round_ties_even());
         }
     }

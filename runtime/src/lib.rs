@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub mod arena;
+pub mod block;
 pub mod format;
 pub mod isa;
 pub mod kernels;
@@ -14,7 +15,10 @@ pub mod kv;
 #[cfg(feature = "std")]
 pub mod map;
 pub mod math;
+pub mod model;
+pub mod ops;
 pub mod sampler;
+pub mod session;
 pub mod spec;
 pub mod tensor;
 pub mod tokenizer;

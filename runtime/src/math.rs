@@ -151,16 +151,8 @@ pub fn sin_cos(x: f32) -> (f32, f32) {
     let c = c * z + 1.0 / 24.0;
     let cos = (1.0 - 0.5 * z) + (z * z) * c;
 
-    let (sin, cos) = if quadrant & 1 == 0 {
-        (sin, cos)
-    } else {
-        (cos, -sin)
-    };
-    let (sin, cos) = if quadrant & 2 == 0 {
-        (sin, cos)
-    } else {
-        (-sin, -cos)
-    };
+    let (sin, cos) = if quadrant & 1 == 0 { (sin, cos) } else { (cos, -sin) };
+    let (sin, cos) = if quadrant & 2 == 0 { (sin, cos) } else { (-sin, -cos) };
     (sin as f32, cos as f32)
 }
 
@@ -172,11 +164,7 @@ mod tests {
     fn steps(a: f32, b: f32) -> u32 {
         let order = |v: f32| {
             let bits = v.to_bits() as i32;
-            if bits < 0 {
-                i32::MIN.wrapping_sub(bits)
-            } else {
-                bits
-            }
+            if bits < 0 { i32::MIN.wrapping_sub(bits) } else { bits }
         };
         order(a).abs_diff(order(b))
     }
@@ -242,23 +230,11 @@ mod tests {
     #[test]
     fn sqrt_equals_the_instruction() {
         let perfect = (1_u32..5000).map(|n| (n * n) as f32);
-        let edges = [
-            0.0,
-            -0.0,
-            1.0,
-            f32::MIN_POSITIVE,
-            f32::MAX,
-            f32::INFINITY,
-            f32::from_bits(1),
-            f32::from_bits(2),
-            f32::from_bits(0x7f_ffff),
-        ];
+        let edges =
+            [0.0, -0.0, 1.0, f32::MIN_POSITIVE, f32::MAX, f32::INFINITY, f32::from_bits(1), f32::from_bits(2), f32::from_bits(0x7f_ffff)];
         for x in patterns(499).chain(perfect).chain(edges) {
             let (ours, exact) = (sqrt(x), x.sqrt());
-            assert!(
-                ours.to_bits() == exact.to_bits() || (ours.is_nan() && exact.is_nan()),
-                "sqrt({x:e}): {ours:e}, not {exact:e}"
-            );
+            assert!(ours.to_bits() == exact.to_bits() || (ours.is_nan() && exact.is_nan()), "sqrt({x:e}): {ours:e}, not {exact:e}");
         }
         assert!(sqrt(-1.0).is_nan());
     }
@@ -271,9 +247,7 @@ mod tests {
         for x in patterns(2003).filter(|x| x.abs() <= far).chain(dense) {
             let (sin, cos) = sin_cos(x);
             let (exact_sin, exact_cos) = f64::from(x).sin_cos();
-            worst = worst
-                .max(steps(sin, exact_sin as f32))
-                .max(steps(cos, exact_cos as f32));
+            worst = worst.max(steps(sin, exact_sin as f32)).max(steps(cos, exact_cos as f32));
         }
         assert!(worst <= 1, "{worst} steps");
         assert_eq!(sin_cos(0.0), (0.0, 1.0));
@@ -286,10 +260,7 @@ mod tests {
         let lanes: [f32; 8] = core::array::from_fn(|lane| -90.0 + 23.7 * lane as f32);
         let together = lanes.map(exp);
         for (x, y) in lanes.iter().zip(together) {
-            assert_eq!(
-                core::hint::black_box(exp(core::hint::black_box(*x))).to_bits(),
-                y.to_bits()
-            );
+            assert_eq!(core::hint::black_box(exp(core::hint::black_box(*x))).to_bits(), y.to_bits());
         }
     }
 }

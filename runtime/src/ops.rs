@@ -3,6 +3,8 @@
 //! Each step splits its work by output tiles, tokens or heads, never by anything that depends on the workers, and
 //! never knows which model it serves.
 
+pub mod attention;
+
 use crate::kernels::Kernels;
 use crate::spec::Norm;
 use crate::tensor::{Acts, ActsMut, Matrix, Outputs, TensorError};
@@ -84,10 +86,10 @@ impl<'a> Inputs<'a> {
     /// Fills the inputs of `tokens` vectors of `cols` elements for a product with weights of type `dtype`:
     /// `fill(token, out)` writes one vector.
     pub fn fill(&mut self, ctx: Ctx<'_>, dtype: DType, tokens: usize, cols: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
-        let values = Split::new(&mut self.values[..tokens * cols], cols);
+        let mut values = Split::new(&mut self.values[..tokens * cols], cols);
         let workers = ctx.workers_for(tokens);
         if !dtype.is_quantised() {
-            return for_each(workers, tokens, &mut (values, Split::new(&mut self.sums[..tokens], 1)), |t, (out, _)| fill(t, out));
+            return for_each(workers, tokens, &mut values, fill);
         }
         let mut parts = (
             values,
@@ -120,7 +122,8 @@ pub fn matmul(ctx: Ctx<'_>, w: &Matrix<'_>, inputs: &Inputs<'_>, tokens: usize, 
     let tiles = w.tiles().div_ceil(pieces);
     let count = w.tiles().div_ceil(tiles);
     let mut parts = TileParts::new(outputs, tiles);
-    let values = inputs.values.get(..tokens * w.cols()).ok_or(TensorError::Length { expected: tokens * w.cols(), got: inputs.values.len() })?;
+    let values =
+        inputs.values.get(..tokens * w.cols()).ok_or(TensorError::Length { expected: tokens * w.cols(), got: inputs.values.len() })?;
     match w.dtype() {
         DType::F32 => for_each(workers, count, &mut parts, |_, mut part| (ctx.kernels.matmul_f32)(w, values, &mut part)),
         DType::F16 => for_each(workers, count, &mut parts, |_, mut part| (ctx.kernels.matmul_f16)(w, values, &mut part)),
@@ -138,11 +141,19 @@ pub fn matmul(ctx: Ctx<'_>, w: &Matrix<'_>, inputs: &Inputs<'_>, tokens: usize, 
 
 /// `x[token] += delta[token] (+ bias)`, then the inputs of the next product from `norm(x[token])`.
 /// `x` and `delta` are `[tokens][norm.weight.len()]`; an empty `delta` adds nothing.
-pub fn add_norm(ctx: Ctx<'_>, norm: &NormWeights<'_>, x: &mut [f32], delta: &[f32], bias: Option<&[f32]>, dtype: DType, inputs: &mut Inputs<'_>) {
+pub fn add_norm(
+    ctx: Ctx<'_>,
+    norm: &NormWeights<'_>,
+    x: &mut [f32],
+    delta: &[f32],
+    bias: Option<&[f32]>,
+    dtype: DType,
+    inputs: &mut Inputs<'_>,
+) {
     let cols = norm.weight.len();
     let tokens = x.len() / cols;
     if !delta.is_empty() {
-        for_each(ctx.workers_for(tokens), tokens, &mut (Split::new(x, cols), Split::new(&mut inputs.sums[..tokens], 1)), |t, (x, _)| {
+        for_each(ctx.workers_for(tokens), tokens, &mut Split::new(x, cols), |t, x| {
             (ctx.kernels.add)(&delta[t * cols..][..cols], x);
             if let Some(bias) = bias {
                 (ctx.kernels.add)(bias, x);

@@ -189,13 +189,7 @@ impl<'a> ActsMut<'a> {
     ///
     /// # Errors
     /// If one of them is too short.
-    pub fn new(
-        tokens: usize,
-        cols: usize,
-        quants: &'a mut [i8],
-        scales: &'a mut [f32],
-        sums: &'a mut [i16],
-    ) -> Result<Self, TensorError> {
+    pub fn new(tokens: usize, cols: usize, quants: &'a mut [i8], scales: &'a mut [f32], sums: &'a mut [i16]) -> Result<Self, TensorError> {
         let quants = front_mut(quants, tokens, act::padded(cols))?;
         let scales = front_mut(scales, tokens, act::groups(cols))?;
         let sums = front_mut(sums, tokens, act::blocks(cols))?;
@@ -288,6 +282,14 @@ impl<'a> Outputs<'a> {
     #[must_use]
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Cuts off the first `tiles` tiles, as a part of their own.
+    #[must_use]
+    pub fn split(self, tiles: usize) -> (Self, Self) {
+        let at = (self.tiles.start + tiles).min(self.tiles.end);
+        let part = |tiles| Self { base: self.base, rows: self.rows, tokens: self.tokens, tiles, marker: PhantomData };
+        (part(self.tiles.start..at), part(at..self.tiles.end))
     }
 
     /// A part with some of this one's tiles.

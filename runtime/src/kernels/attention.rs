@@ -7,17 +7,17 @@
 //! m = -inf, l = 0, acc = 0                                   (the partial of this row and span)
 //! for each block with a position in range:
 //!     s[p]  = (f32(Σ q k) * query_scale) * key_scale[p]      exact i32 inside; p in range only
-//!     m'    = max(m, max s[p])                               in order of p, by `if s > m {s} else {m}`
+//!     m'    = max(m, max s[p])                               lanes and tree of a lane sum, `if b > a {b} else {a}`
 //!     c     = exp(m - m')                                    0 when m is -inf
 //!     e[p]  = exp(s[p] - m'); 0 out of range
 //!     l     = l * c + lane_sum(e)
-//!     t[p]  = e[p] * value_scale[p];   peak = max t
-//!     u[p]  = round_half_even(t[p] * (127 / peak))           0..=127; all 0 when peak < TINY
+//!     t[p]  = e[p] * value_scale[p];   peak = max(0, max t)  likewise
+//!     u[p]  = round_half_even(t[p] * (127 / peak))           0..=127, NaN being 0; all 0 when peak < TINY
 //!     acc[d] = acc[d] * c + f32(Σ u v) * (peak / 127)        exact i32 inside
 //! ```
 //!
 //! The f32 cache uses the same blocks with `s[p] = lane_sum(q k) * query_scale` and
-//! `acc[d] = acc[d] * c + Σ_p e[p] * v[p][d]`, the sum running over p in order from 0.
+//! `acc[d] = acc[d] * c + Σ_p e[p] * v[p][d]`, the sum running over the p in range in order, from 0.
 //!
 //! Spans are merged in order by [`Partials::merge`]; the output is `acc / l`. So neither the batch, nor the number
 //! of workers, nor who computes a span, can change a bit.
@@ -32,6 +32,8 @@
 //!
 //! Logical block `b` is stored at `b % n`: a sliding window wraps around. **Bounds:** `q`, `k`, `v` lie in
 //! -127..=127 and `u` in 0..=127, so a pair of products fits i16 and 256 of them fit i32 with room to spare.
+
+use crate::math;
 
 /// Positions in a block.
 pub const BLOCK: usize = 64;
@@ -106,4 +108,59 @@ pub struct Partials<'a> {
     pub sum: &'a mut [f32],
     /// `[rows][head_dim]`.
     pub acc: &'a mut [f32],
+}
+
+impl Partials<'_> {
+    /// Adds what a later span gave the same rows.
+    ///
+    /// Row by row, with `a` here and `b` in `later`: if `a.max` is -inf it becomes a copy of `b`; if `b.max` is -inf
+    /// it stays; otherwise `m = if b.max > a.max { b.max } else { a.max }`, `a.sum = a.sum * exp(a.max - m) + b.sum *
+    /// exp(b.max - m)`, the accumulators likewise, `a.max = m`.
+    ///
+    /// # Panics
+    /// If the two have different shapes.
+    pub fn merge(&mut self, later: &Partials<'_>) {
+        assert!(self.max.len() == later.max.len() && self.sum.len() == later.sum.len() && self.acc.len() == later.acc.len());
+        for row in 0..self.max.len() {
+            let channels = self.row_channels(row);
+            let (a_max, b_max) = (self.max[row], later.max[row]);
+            if b_max == f32::NEG_INFINITY {
+                continue;
+            }
+            let (a, b) = (&mut self.acc[channels.clone()], &later.acc[channels]);
+            if a_max == f32::NEG_INFINITY {
+                self.max[row] = b_max;
+                self.sum[row] = later.sum[row];
+                a.copy_from_slice(b);
+                continue;
+            }
+            let m = if b_max > a_max { b_max } else { a_max };
+            let (a_factor, b_factor) = (math::exp(a_max - m), math::exp(b_max - m));
+            self.max[row] = m;
+            self.sum[row] = self.sum[row] * a_factor + later.sum[row] * b_factor;
+            for (a, b) in a.iter_mut().zip(b) {
+                *a = *a * a_factor + b * b_factor;
+            }
+        }
+    }
+
+    fn row_channels(&self, row: usize) -> core::ops::Range<usize> {
+        let head_dim = self.acc.len() / self.max.len();
+        row * head_dim..(row + 1) * head_dim
+    }
+}
+
+/// Writes the outputs `acc / sum` of some rows; zeros for a row that reached nothing. `acc` and `out` are
+/// `[rows][head_dim]`, `sum` is `[rows]`.
+///
+/// # Panics
+/// If `out` is not as long as `acc`.
+pub fn finish(sum: &[f32], acc: &[f32], out: &mut [f32]) {
+    assert_eq!(out.len(), acc.len());
+    let head_dim = acc.len() / sum.len();
+    for ((sum, acc), out) in sum.iter().zip(acc.chunks_exact(head_dim)).zip(out.chunks_exact_mut(head_dim)) {
+        for (out, acc) in out.iter_mut().zip(acc) {
+            *out = if *sum == 0.0 { 0.0 } else { acc / sum };
+        }
+    }
 }

@@ -215,7 +215,6 @@ unsafe impl Workers for Pool {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

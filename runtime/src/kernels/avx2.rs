@@ -1,0 +1,96 @@
+//! AVX2 kernels: 256-bit registers whose eight 32-bit lanes are the eight rows of a tile.
+//!
+//! Products of quantised numbers, float products and the integer primitives of attention are written by hand; the
+//! rest is the bodies of [`super::lanes`], compiled with this instruction set.
+
+mod dots;
+mod float;
+mod q4;
+mod q8;
+
+use super::{Kernels, attend, lanes, quantise_rows};
+use crate::isa::{Avx2, Isa, avx2_entry};
+use crate::kernels::Activation;
+use crate::kernels::attention::{CacheF32, CacheI8, Partials, QueriesF32, QueriesI8};
+use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
+use core::arch::x86_64::{__m256, __m256i, _mm256_loadu_si256, _mm256_storeu_ps};
+use kinglet_quant::LANES;
+
+/// The table, against the proof that this machine can run it.
+pub(super) fn kernels(_cpu: Avx2) -> &'static Kernels {
+    &KERNELS
+}
+
+// Private to this file: whoever holds it holds a token, as the functions in it demand.
+static KERNELS: Kernels = Kernels {
+    isa: Isa::Avx2,
+    quantise,
+    matmul_q4,
+    matmul_q8,
+    matmul_f16,
+    matmul_f32,
+    rms_norm,
+    layer_norm,
+    rope,
+    activate,
+    activate_gated,
+    add,
+    attend_i8,
+    attend_f32,
+};
+
+avx2_entry! {
+    fn quantise(x: &[f32], out: &mut ActsMut<'_>) = quantise_body;
+    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = q4::matmul;
+    fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = q8::matmul;
+    fn matmul_f16(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) = float::matmul_f16;
+    fn matmul_f32(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) = float::matmul_f32;
+    fn rms_norm(weight: &[f32], eps: f32, x: &[f32], out: &mut [f32]) = lanes::rms_norm;
+    fn layer_norm(weight: &[f32], bias: &[f32], eps: f32, x: &[f32], out: &mut [f32]) = lanes::layer_norm;
+    fn rope(cos: &[f32], sin: &[f32], x: &mut [f32]) = lanes::rope;
+    fn activate(f: Activation, x: &mut [f32]) = lanes::activate;
+    fn activate_gated(f: Activation, up: &[f32], gate: &mut [f32]) = lanes::activate_gated;
+    fn add(x: &[f32], y: &mut [f32]) = lanes::add;
+    fn attend_i8(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_i8::<dots::Avx2Dots>;
+    fn attend_f32(cache: &CacheF32<'_>, queries: &QueriesF32<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_f32;
+}
+
+#[inline(always)]
+fn quantise_body(x: &[f32], out: &mut ActsMut<'_>) {
+    quantise_rows(x, out, lanes::quantise);
+}
+
+/// Thirty-two bytes of memory.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load(bytes: &[u8; 32]) -> __m256i {
+    // SAFETY: the array has the 32 bytes; the instruction takes any address.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+/// The lanes in memory order.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn to_lanes(v: __m256) -> [f32; LANES] {
+    let mut lanes = [0.0; LANES];
+    // SAFETY: the array has room for 8 floats; the instruction takes any address.
+    unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), v) };
+    lanes
+}
+
+/// Shuffles that turn the 16 block scales of a unit, held in both halves of a register, into the pair `(s, s)` of
+/// 16-bit numbers in every row's lane: of block 0, of block 1.
+const SPREAD: [[u8; 32]; 2] = [spread(0), spread(1)];
+
+const fn spread(block: usize) -> [u8; 32] {
+    const ZERO: u8 = 0x80;
+    let mut bytes = [ZERO; 32];
+    let mut row = 0;
+    while row < LANES {
+        let scale = (LANES * block + row) as u8;
+        bytes[4 * row] = scale;
+        bytes[4 * row + 2] = scale;
+        row += 1;
+    }
+    bytes
+}

@@ -1,0 +1,314 @@
+//! Causal attention over the cache: rotate and store, attend in parallel, merge.
+//!
+//! The work is cut into tasks of one key/value head and a few tokens; when there is one token, of one span of positions
+//! instead, so that all cores share a long context. Either way every row adds the same spans in the same order.
+
+use super::{Ctx, Inputs};
+use crate::kernels::attention::{MAX_HEAD_DIM, Partials, QueriesF32, QueriesI8, Reach, SPAN};
+use crate::kv::{CacheType, Geometry, HeadMut, HeadRef, LayerCache};
+use crate::spec::BlockSpec;
+use crate::workers::{Split, for_each};
+use kinglet_quant::{DType, act};
+
+/// Tokens of a task.
+const TASK_TOKENS: usize = 8;
+/// Query rows of one kernel call.
+const CALL_ROWS: usize = 32;
+
+/// Sines and cosines of the positions of a batch, `[tokens][rotary_dim / 2]` each; empty without rotary embedding.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rope<'a> {
+    /// Cosines.
+    pub cos: &'a [f32],
+    /// Sines.
+    pub sin: &'a [f32],
+}
+
+/// Elements of the buffers of [`Scratch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScratchLens {
+    /// int8 queries.
+    pub quants: usize,
+    /// Query scales.
+    pub scales: usize,
+    /// f32 queries.
+    pub values: usize,
+    /// Rows of partial results; each has a maximum, a sum and `head_dim` channels.
+    pub partial_rows: usize,
+    /// Channels of partial results.
+    pub partial_channels: usize,
+}
+
+impl ScratchLens {
+    /// What a layer needs for `batch` tokens over `context` positions.
+    #[must_use]
+    pub fn new(block: &BlockSpec, context: usize, batch: usize, cache: CacheType) -> Self {
+        let (heads, head_dim) = (block.heads as usize, block.head_dim as usize);
+        let rows = heads * batch.next_multiple_of(TASK_TOKENS);
+        // A task keeps a running and a new partial for each of its rows; with one token, tasks are spans.
+        let partial_rows = 2 * rows.max(heads * context.div_ceil(SPAN));
+        let quantised = cache == CacheType::I8;
+        Self {
+            quants: if quantised { rows * head_dim } else { 0 },
+            scales: if quantised { rows } else { 0 },
+            values: if quantised { 0 } else { rows * head_dim },
+            partial_rows,
+            partial_channels: partial_rows * head_dim,
+        }
+    }
+
+    /// Enough for either.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            quants: self.quants.max(other.quants),
+            scales: self.scales.max(other.scales),
+            values: self.values.max(other.values),
+            partial_rows: self.partial_rows.max(other.partial_rows),
+            partial_channels: self.partial_channels.max(other.partial_channels),
+        }
+    }
+}
+
+/// Memory of the step, at least as long as [`ScratchLens`] says.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "named as in ScratchLens")]
+pub struct Scratch<'a> {
+    pub quants: &'a mut [i8],
+    pub scales: &'a mut [f32],
+    pub values: &'a mut [f32],
+    pub max: &'a mut [f32],
+    pub sum: &'a mut [f32],
+    pub acc: &'a mut [f32],
+}
+
+/// What a layer's attention works on.
+#[derive(Debug)]
+pub struct Attention<'a, 'm> {
+    /// The layer's parameters.
+    pub block: &'a BlockSpec,
+    /// Position of the first token.
+    pub position: usize,
+    /// Tokens of the batch.
+    pub tokens: usize,
+    /// `[tokens][qkv_rows]`, without bias.
+    pub qkv: &'a [f32],
+    /// `[qkv_rows]`, or empty.
+    pub qkv_bias: &'m [f32],
+    /// Rotations of the batch's positions.
+    pub rope: Rope<'a>,
+}
+
+impl Attention<'_, '_> {
+    /// Stores the batch's keys and values, attends, and fills the inputs of the output product (of type `dtype`).
+    pub fn run(
+        &self,
+        ctx: Ctx<'_>,
+        geometry: Geometry,
+        cache: &mut LayerCache<'_>,
+        s: &mut Scratch<'_>,
+        dtype: DType,
+        inputs: &mut Inputs<'_>,
+    ) {
+        self.store(ctx, geometry, cache, s);
+        let plan = Tasks::new(self);
+        self.attend(ctx, cache, &plan, s);
+        self.merge(ctx, &plan, s, dtype, inputs);
+    }
+
+    fn group(&self) -> usize {
+        (self.block.heads / self.block.kv_heads) as usize
+    }
+
+    fn head_dim(&self) -> usize {
+        self.block.head_dim as usize
+    }
+
+    /// One head of one token with its bias, rotated if it is a query or a key.
+    fn head(&self, ctx: Ctx<'_>, token: usize, head: usize, rotate: bool, out: &mut [f32]) {
+        let at = head * self.head_dim();
+        out.copy_from_slice(&self.qkv[token * self.block.qkv_rows() + at..][..out.len()]);
+        if !self.qkv_bias.is_empty() {
+            (ctx.kernels.add)(&self.qkv_bias[at..][..out.len()], out);
+        }
+        if rotate && !self.rope.cos.is_empty() {
+            let half = self.block.rotary_dim as usize / 2;
+            (ctx.kernels.rope)(&self.rope.cos[token * half..][..half], &self.rope.sin[token * half..][..half], out);
+        }
+    }
+
+    /// Rotates and quantises: queries to `[kv_head][token][head of the group][head_dim]`, keys and values to the cache.
+    fn store(&self, ctx: Ctx<'_>, geometry: Geometry, cache: &mut LayerCache<'_>, s: &mut Scratch<'_>) {
+        let (group, head_dim, tokens) = (self.group(), self.head_dim(), self.tokens);
+        let (heads, kv_heads) = (self.block.heads as usize, self.block.kv_heads as usize);
+        let rows = tokens * group;
+        let scale = self.block.attn_scale;
+        let append = |kv_head: usize, record: &mut [u8]| {
+            let mut record = HeadMut::new(geometry, record);
+            let (mut key, mut value) = ([0.0; MAX_HEAD_DIM], [0.0; MAX_HEAD_DIM]);
+            let (key, value) = (&mut key[..head_dim], &mut value[..head_dim]);
+            for token in 0..tokens {
+                self.head(ctx, token, heads + kv_head, true, key);
+                self.head(ctx, token, heads + kv_heads + kv_head, false, value);
+                record.append(self.position + token, key, value);
+            }
+        };
+        let workers = ctx.workers_for(tokens);
+        match geometry.kind {
+            CacheType::I8 => {
+                let quants = Split::new(&mut s.quants[..kv_heads * rows * head_dim], rows * head_dim);
+                let scales = Split::new(&mut s.scales[..kv_heads * rows], rows);
+                for_each(workers, kv_heads, &mut (cache.heads_mut(), quants, scales), |kv_head, (record, quants, scales)| {
+                    let mut query = [0.0; MAX_HEAD_DIM];
+                    let query = &mut query[..head_dim];
+                    for (row, (quants, out)) in quants.chunks_exact_mut(head_dim).zip(scales).enumerate() {
+                        self.head(ctx, row / group, kv_head * group + row % group, true, query);
+                        *out = act::quantise_group(query, quants) * scale;
+                    }
+                    append(kv_head, record);
+                });
+            }
+            CacheType::F32 => {
+                let values = Split::new(&mut s.values[..kv_heads * rows * head_dim], rows * head_dim);
+                for_each(workers, kv_heads, &mut (cache.heads_mut(), values), |kv_head, (record, values)| {
+                    for (row, query) in values.chunks_exact_mut(head_dim).enumerate() {
+                        self.head(ctx, row / group, kv_head * group + row % group, true, query);
+                    }
+                    append(kv_head, record);
+                });
+            }
+        }
+    }
+
+    /// The positions that token `token` of the batch attends to.
+    fn reach(&self, token: usize) -> Reach {
+        let end = self.position + token + 1;
+        let start = match self.block.window as usize {
+            0 => 0,
+            window => end.saturating_sub(window),
+        };
+        Reach { start, end }
+    }
+
+    fn attend(&self, ctx: Ctx<'_>, cache: &LayerCache<'_>, plan: &Tasks, s: &mut Scratch<'_>) {
+        let (group, head_dim) = (self.group(), self.head_dim());
+        let slot = plan.rows;
+        let (quants, scales, values) = (&*s.quants, &*s.scales, &*s.values);
+        let mut parts = (
+            Split::new(&mut s.max[..plan.count * 2 * slot], 2 * slot),
+            Split::new(&mut s.sum[..plan.count * 2 * slot], 2 * slot),
+            Split::new(&mut s.acc[..plan.count * 2 * slot * head_dim], 2 * slot * head_dim),
+        );
+        for_each(ctx.workers, plan.count, &mut parts, |task, (max, sum, acc)| {
+            let Task { kv_head, tokens, spans } = plan.task(self, task);
+            let head = cache.head(kv_head);
+            let first_row = tokens.start * group;
+            let (max, max_new) = max.split_at_mut(slot);
+            let (sum, sum_new) = sum.split_at_mut(slot);
+            let (acc, acc_new) = acc.split_at_mut(slot * head_dim);
+            let rows = tokens.len() * group;
+            for start in (0..rows).step_by(CALL_ROWS) {
+                let n = CALL_ROWS.min(rows - start);
+                let mut reach = [Reach { start: 0, end: 0 }; CALL_ROWS];
+                for (i, reach) in reach[..n].iter_mut().enumerate() {
+                    *reach = self.reach((first_row + start + i) / group);
+                }
+                let reach = &reach[..n];
+                let row = kv_head * self.tokens * group + first_row + start;
+                let call = |span: usize, out: &mut Partials<'_>| match &head {
+                    HeadRef::I8(cache) => {
+                        let queries = QueriesI8 { quants: &quants[row * head_dim..][..n * head_dim], scales: &scales[row..][..n], reach };
+                        (ctx.kernels.attend_i8)(cache, &queries, span, out);
+                    }
+                    HeadRef::F32(cache) => {
+                        let queries = QueriesF32 { values: &values[row * head_dim..][..n * head_dim], scale: self.block.attn_scale, reach };
+                        (ctx.kernels.attend_f32)(cache, &queries, span, out);
+                    }
+                };
+                let (rows, channels) = (start..start + n, start * head_dim..(start + n) * head_dim);
+                let mut running = Partials { max: &mut max[rows.clone()], sum: &mut sum[rows.clone()], acc: &mut acc[channels.clone()] };
+                let mut new = Partials { max: &mut max_new[rows.clone()], sum: &mut sum_new[rows], acc: &mut acc_new[channels] };
+                call(spans.start, &mut running);
+                for span in spans.start + 1..spans.end {
+                    call(span, &mut new);
+                    running.merge(&new);
+                }
+            }
+        });
+    }
+
+    /// Merges the tasks of a row and fills the inputs of the next product.
+    fn merge(&self, ctx: Ctx<'_>, plan: &Tasks, s: &mut Scratch<'_>, dtype: DType, inputs: &mut Inputs<'_>) {
+        let (group, head_dim) = (self.group(), self.head_dim());
+        let slot = 2 * plan.rows;
+        if plan.spans_apart > 1 {
+            let tasks_per_head = plan.spans_apart;
+            for first in (0..plan.count).step_by(tasks_per_head) {
+                let (max, max_later) = s.max[first * slot..][..tasks_per_head * slot].split_at_mut(slot);
+                let (sum, sum_later) = s.sum[first * slot..][..tasks_per_head * slot].split_at_mut(slot);
+                let (acc, acc_later) = s.acc[first * slot * head_dim..][..tasks_per_head * slot * head_dim].split_at_mut(slot * head_dim);
+                let mut running = Partials { max: &mut max[..group], sum: &mut sum[..group], acc: &mut acc[..group * head_dim] };
+                for i in 0..tasks_per_head - 1 {
+                    let (rows, channels) = (i * slot..i * slot + group, i * slot * head_dim..(i * slot + group) * head_dim);
+                    running.merge(&Partials {
+                        max: &mut max_later[rows.clone()],
+                        sum: &mut sum_later[rows],
+                        acc: &mut acc_later[channels],
+                    });
+                }
+            }
+        }
+        let (sum, acc) = (&*s.sum, &*s.acc);
+        inputs.fill(ctx, dtype, self.tokens, self.block.q_dim(), |token, out| {
+            for (kv_head, out) in out.chunks_exact_mut(group * head_dim).enumerate() {
+                let row = plan.first_task(kv_head, token) * slot + token % TASK_TOKENS * group;
+                crate::kernels::attention::finish(&sum[row..][..group], &acc[row * head_dim..][..group * head_dim], out);
+            }
+        });
+    }
+}
+
+/// How a layer's attention is cut.
+struct Tasks {
+    count: usize,
+    /// Rows that a task has room for.
+    rows: usize,
+    /// Tasks per key/value head that differ in their tokens.
+    chunks: usize,
+    /// Tasks per key/value head that differ in their span.
+    spans_apart: usize,
+    first_span: usize,
+}
+
+struct Task {
+    kv_head: usize,
+    tokens: core::ops::Range<usize>,
+    spans: core::ops::Range<usize>,
+}
+
+impl Tasks {
+    fn new(a: &Attention<'_, '_>) -> Self {
+        let first_span = a.reach(0).start / SPAN;
+        let chunks = a.tokens.div_ceil(TASK_TOKENS);
+        let (rows, spans_apart) =
+            if a.tokens == 1 { (a.group(), a.position / SPAN + 1 - first_span) } else { (TASK_TOKENS * a.group(), 1) };
+        Self { count: a.block.kv_heads as usize * chunks * spans_apart, rows, chunks, spans_apart, first_span }
+    }
+
+    /// The first of the tasks that hold a row.
+    fn first_task(&self, kv_head: usize, token: usize) -> usize {
+        (kv_head * self.chunks + token / TASK_TOKENS) * self.spans_apart
+    }
+
+    fn task(&self, a: &Attention<'_, '_>, index: usize) -> Task {
+        let (rest, span) = (index / self.spans_apart, index % self.spans_apart);
+        let (kv_head, chunk) = (rest / self.chunks, rest % self.chunks);
+        let tokens = chunk * TASK_TOKENS..((chunk + 1) * TASK_TOKENS).min(a.tokens);
+        let spans = if self.spans_apart > 1 {
+            self.first_span + span..self.first_span + span + 1
+        } else {
+            a.reach(tokens.start).start / SPAN..(a.reach(tokens.end - 1).end - 1) / SPAN + 1
+        };
+        Task { kv_head, tokens, spans }
+    }
+}

@@ -1,0 +1,517 @@
+//! The loop: tokens in, logits out, over memory that the caller hands over once.
+//!
+//! [`Plan`] tells the exact bytes before anything is loaded; [`Session::new`] carves them; nothing is allocated after.
+//! A prompt may be split into calls and batches in any way, and run on any number of workers: the bits stay.
+
+use crate::arena::{self, Arena, TooSmall};
+use crate::block::{Batch, Buffers, Pending};
+use crate::kernels::Kernels;
+use crate::kv::{self, CacheType, Geometry, LayerCache};
+use crate::math;
+use crate::model::Model;
+use crate::ops::attention::{Rope, Scratch, ScratchLens};
+use crate::ops::{Ctx, Inputs, add_norm, input_lens, matmul};
+use crate::spec::{Ffn, Positions, Spec};
+use crate::tensor::TensorError;
+use crate::tokenizer::TokenId;
+use crate::workers::Workers;
+
+/// What the caller chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Positions that the cache can hold.
+    pub context: usize,
+    /// Tokens of a prompt that are run at once, at most.
+    pub batch: usize,
+    /// How keys and values are stored.
+    pub cache: CacheType,
+    /// Rows of logits that [`Session::prefill_each`] computes at once.
+    pub logit_rows: usize,
+}
+
+impl Default for Options {
+    /// 2,048 positions, batches of 128, an int8 cache, one row of logits.
+    fn default() -> Self {
+        Self { context: 2048, batch: 128, cache: CacheType::I8, logit_rows: 1 }
+    }
+}
+
+/// Why there is no plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// An option is 0.
+    Zero {
+        /// Which.
+        option: &'static str,
+    },
+    /// The model has learned positions, and fewer than asked for.
+    Context {
+        /// What the model has.
+        most: usize,
+        /// What was asked for.
+        got: usize,
+    },
+    /// The sizes do not fit the address space.
+    TooLarge,
+}
+
+impl core::fmt::Display for PlanError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Zero { option } => write!(f, "{option} must be at least 1"),
+            Self::Context { most, got } => write!(f, "the model has learned {most} positions, a context of {got} was asked for"),
+            Self::TooLarge => f.write_str("the memory asked for does not fit the address space"),
+        }
+    }
+}
+
+impl core::error::Error for PlanError {}
+
+/// Lengths of the buffers, in elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lens {
+    x: usize,
+    inputs: [usize; 4],
+    wide: usize,
+    attention: ScratchLens,
+    rope: usize,
+    logits: usize,
+    cache: usize,
+}
+
+/// The exact memory of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    options: Options,
+    lens: Lens,
+    arena_bytes: usize,
+}
+
+impl Plan {
+    /// Plans a session of a model with this spec.
+    ///
+    /// # Errors
+    /// If an option is 0, or more than the model or the address space has.
+    pub fn new(spec: &Spec<'_>, options: Options) -> Result<Self, PlanError> {
+        let Options { context, batch, cache, logit_rows } = options;
+        for (option, value) in [("context", context), ("batch", batch), ("logit rows", logit_rows)] {
+            if value == 0 {
+                return Err(PlanError::Zero { option });
+            }
+        }
+        if spec.positions == Positions::Learned && context > spec.context as usize {
+            return Err(PlanError::Context { most: spec.context as usize, got: context });
+        }
+        // Every size below is at most a product of these, so that none overflows.
+        let widest =
+            spec.stack().kinds().iter().map(|b| b.qkv_rows().max(2 * b.ffn_dim as usize)).max().unwrap_or(0).max(spec.hidden as usize);
+        let bound = |n: usize, width: usize| n.checked_mul(width).and_then(|n| n.checked_mul(64)).ok_or(PlanError::TooLarge);
+        bound(batch.max(context).checked_add(512).ok_or(PlanError::TooLarge)?, widest)?;
+        bound(logit_rows, spec.vocab as usize)?;
+        let logit_rows = logit_rows.min(batch);
+
+        let hidden = spec.hidden as usize;
+        let kinds = spec.stack().kinds();
+        let up_rows = |b: &crate::spec::BlockSpec| if b.ffn == Ffn::Gated { 2 * b.ffn_dim } else { b.ffn_dim } as usize;
+        let wide = kinds.iter().map(|b| b.qkv_rows().max(up_rows(b))).max().unwrap_or(0);
+        let deep = kinds.iter().map(|b| b.q_dim().max(b.ffn_dim as usize)).max().unwrap_or(0).max(hidden);
+        let attention = kinds.iter().map(|b| ScratchLens::new(b, context, batch, cache)).reduce(ScratchLens::max);
+        let lens = Lens {
+            x: batch * hidden,
+            inputs: input_lens(batch, deep),
+            wide: batch * wide,
+            attention: attention.ok_or(PlanError::TooLarge)?,
+            rope: kinds.iter().map(|b| batch * b.rotary_dim as usize / 2).sum(),
+            logits: logit_rows * spec.vocab as usize,
+            cache: kv::cache_bytes(spec, context, batch, cache).ok_or(PlanError::TooLarge)?,
+        };
+        let mut arena_bytes = arena::ALIGN - 1;
+        for (len, size) in lens.slices() {
+            let bytes = arena::slice_bytes(len, size).ok_or(PlanError::TooLarge)?;
+            arena_bytes = arena_bytes.checked_add(bytes).ok_or(PlanError::TooLarge)?;
+        }
+        Ok(Self { options: Options { logit_rows, ..options }, lens, arena_bytes })
+    }
+
+    /// What was planned for.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
+    /// Bytes that [`Session::new`] needs, the cache included.
+    #[must_use]
+    pub fn arena_bytes(&self) -> usize {
+        self.arena_bytes
+    }
+
+    /// Bytes of the key/value cache.
+    #[must_use]
+    pub fn cache_bytes(&self) -> usize {
+        self.lens.cache
+    }
+}
+
+impl Lens {
+    /// Length and element size of every slice, as [`Memory::carve`] takes them.
+    fn slices(&self) -> [(usize, usize); 17] {
+        let (a, [values, quants, scales, sums]) = (self.attention, self.inputs);
+        let (f, i) = (size_of::<f32>(), size_of::<i8>());
+        [
+            (self.x, f),
+            (self.x, f),
+            (values, f),
+            (quants, i),
+            (scales, f),
+            (sums, size_of::<i16>()),
+            (self.wide, f),
+            (a.quants, i),
+            (a.scales, f),
+            (a.values, f),
+            (a.partial_rows, f),
+            (a.partial_rows, f),
+            (a.partial_channels, f),
+            (self.rope, f),
+            (self.rope, f),
+            (self.logits, f),
+            (self.cache, size_of::<u8>()),
+        ]
+    }
+}
+
+/// Why a session does not do what it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The arena is too small.
+    Arena(TooSmall),
+    /// The plan is another model's.
+    Plan,
+    /// No token was given.
+    NoTokens,
+    /// A token id is not below the vocabulary's size.
+    Token {
+        /// The id.
+        got: TokenId,
+        /// The vocabulary's size.
+        vocab: u32,
+    },
+    /// The tokens do not fit the context.
+    ContextFull {
+        /// Positions that the session has.
+        context: usize,
+        /// Positions that the tokens would take.
+        needed: usize,
+    },
+    /// A position to go back to is ahead, or has left a sliding window.
+    Truncate {
+        /// The position asked for.
+        got: usize,
+        /// The least possible.
+        least: usize,
+        /// The most possible.
+        most: usize,
+    },
+    /// A buffer does not fit a tensor; a mistake in this crate.
+    Tensor(TensorError),
+}
+
+impl From<TensorError> for SessionError {
+    fn from(e: TensorError) -> Self {
+        Self::Tensor(e)
+    }
+}
+
+impl From<TooSmall> for SessionError {
+    fn from(e: TooSmall) -> Self {
+        Self::Arena(e)
+    }
+}
+
+impl core::fmt::Display for SessionError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Arena(e) => e.fmt(f),
+            Self::Plan => f.write_str("the plan was made for another model"),
+            Self::NoTokens => f.write_str("no tokens were given"),
+            Self::Token { got, vocab } => write!(f, "token id {} is not below the vocabulary's {vocab}", got.0),
+            Self::ContextFull { context, needed } => write!(f, "the context of {context} positions is full: {needed} are needed"),
+            Self::Truncate { got, least, most } => write!(f, "cannot go back to position {got}: {least} to {most} are possible"),
+            Self::Tensor(e) => write!(f, "internal: {e}"),
+        }
+    }
+}
+
+impl core::error::Error for SessionError {}
+
+/// The carved arena.
+#[derive(Debug)]
+struct Memory<'a> {
+    buffers: Buffers<'a>,
+    cos: &'a mut [f32],
+    sin: &'a mut [f32],
+    logits: &'a mut [f32],
+    cache: &'a mut [u8],
+}
+
+impl<'a> Memory<'a> {
+    fn carve(lens: &Lens, arena: &mut Arena<'a>) -> Result<Self, TooSmall> {
+        let [values, quants, scales, sums] = lens.inputs;
+        let a = lens.attention;
+        Ok(Self {
+            buffers: Buffers {
+                x: arena.take(lens.x)?,
+                delta: arena.take(lens.x)?,
+                inputs: Inputs::new(arena.take(values)?, arena.take(quants)?, arena.take(scales)?, arena.take(sums)?),
+                wide: arena.take(lens.wide)?,
+                attention: Scratch {
+                    quants: arena.take(a.quants)?,
+                    scales: arena.take(a.scales)?,
+                    values: arena.take(a.values)?,
+                    max: arena.take(a.partial_rows)?,
+                    sum: arena.take(a.partial_rows)?,
+                    acc: arena.take(a.partial_channels)?,
+                },
+            },
+            cos: arena.take(lens.rope)?,
+            sin: arena.take(lens.rope)?,
+            logits: arena.take(lens.logits)?,
+            cache: arena.take(lens.cache)?,
+        })
+    }
+}
+
+/// A conversation with a model: its cache, its position, its buffers.
+#[derive(Debug)]
+pub struct Session<'a, 'm> {
+    model: &'a Model<'m>,
+    ctx: Ctx<'a>,
+    options: Options,
+    memory: Memory<'a>,
+    position: usize,
+    /// One past the highest position ever stored since the start: what a sliding window has overwritten.
+    stored: usize,
+}
+
+impl<'a, 'm> Session<'a, 'm> {
+    /// A session at position 0, over `arena`, which may hold any bytes.
+    ///
+    /// # Errors
+    /// If the arena is smaller than the plan says, or the plan is another model's.
+    pub fn new(
+        model: &'a Model<'m>,
+        plan: &Plan,
+        arena: &'a mut [u8],
+        kernels: &'static Kernels,
+        workers: &'a dyn Workers,
+    ) -> Result<Self, SessionError> {
+        if Plan::new(model.spec(), plan.options).as_ref() != Ok(plan) {
+            return Err(SessionError::Plan);
+        }
+        if arena.len() < plan.arena_bytes {
+            return Err(SessionError::Arena(TooSmall { needed: plan.arena_bytes, got: arena.len() }));
+        }
+        let memory = Memory::carve(&plan.lens, &mut Arena::new(arena))?;
+        let session = Self { model, ctx: Ctx { kernels, workers }, options: plan.options, memory, position: 0, stored: 0 };
+        let stack = model.spec().stack();
+        let mut rest = &mut *session.memory.cache;
+        for layer in 0..stack.len() {
+            let (mut cache, _, left) = next_layer(rest, model.spec(), layer, &plan.options);
+            cache.clear();
+            rest = left;
+        }
+        Ok(session)
+    }
+
+    /// Tokens stored so far.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Positions that the cache can hold.
+    #[must_use]
+    pub fn context(&self) -> usize {
+        self.options.context
+    }
+
+    /// Goes back to position `position`, forgetting what follows.
+    ///
+    /// # Errors
+    /// If that is ahead, or if a sliding window no longer holds what that position attends to (0 is always possible).
+    pub fn truncate(&mut self, position: usize) -> Result<(), SessionError> {
+        let stack = self.model.spec().stack();
+        let least = stack.kinds().iter().filter(|b| b.window > 0).map(|block| {
+            let kept = Geometry::new(block, self.options.context, self.options.batch, self.options.cache).positions();
+            // The oldest position still stored must not be needed: position - window + 1 >= stored - kept.
+            if self.stored <= kept { 0 } else { self.stored - kept + block.window as usize - 1 }
+        });
+        let least = least.max().unwrap_or(0);
+        if position > self.position || (position < least && position != 0) {
+            return Err(SessionError::Truncate { got: position, least, most: self.position });
+        }
+        self.position = position;
+        if position == 0 {
+            self.stored = 0;
+        }
+        Ok(())
+    }
+
+    /// Runs `tokens` after those before and returns the logits that follow the last: `[vocab]`.
+    ///
+    /// # Errors
+    /// If there is no token, an id is out of range, or the context has too little room; then nothing is stored.
+    pub fn prefill(&mut self, tokens: &[TokenId]) -> Result<&mut [f32], SessionError> {
+        self.check(tokens)?;
+        let mut last = 0;
+        for batch in tokens.chunks(self.options.batch) {
+            self.forward(batch)?;
+            last = batch.len() - 1;
+        }
+        self.head(last, 1)?;
+        Ok(&mut self.memory.logits[..self.model.spec().vocab as usize])
+    }
+
+    /// Runs `tokens` and hands `each` the position and the logits `[vocab]` of every one of them.
+    ///
+    /// # Errors
+    /// As [`Session::prefill`].
+    pub fn prefill_each(&mut self, tokens: &[TokenId], each: &mut dyn FnMut(usize, &[f32])) -> Result<(), SessionError> {
+        self.check(tokens)?;
+        let vocab = self.model.spec().vocab as usize;
+        for batch in tokens.chunks(self.options.batch) {
+            let start = self.position;
+            self.forward(batch)?;
+            for first in (0..batch.len()).step_by(self.options.logit_rows) {
+                let rows = self.options.logit_rows.min(batch.len() - first);
+                self.head(first, rows)?;
+                for (i, logits) in self.memory.logits.chunks_exact(vocab).take(rows).enumerate() {
+                    each(start + first + i, logits);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, tokens: &[TokenId]) -> Result<(), SessionError> {
+        let (context, vocab) = (self.options.context, self.model.spec().vocab);
+        if tokens.is_empty() {
+            return Err(SessionError::NoTokens);
+        }
+        if tokens.len() > context - self.position {
+            return Err(SessionError::ContextFull { context, needed: self.position.saturating_add(tokens.len()) });
+        }
+        match tokens.iter().find(|id| id.0 >= vocab) {
+            Some(&got) => Err(SessionError::Token { got, vocab }),
+            None => Ok(()),
+        }
+    }
+
+    /// The residual stream of one batch after all layers, stored in `x`.
+    fn forward(&mut self, tokens: &[TokenId]) -> Result<(), SessionError> {
+        let (model, spec) = (self.model, self.model.spec());
+        let stack = spec.stack();
+        self.embed(tokens);
+        self.rotate(tokens.len());
+        let m = &mut self.memory;
+        let mut rest = &mut *m.cache;
+        let mut pending = Pending::Nothing;
+        for layer in 0..stack.len() {
+            let (mut cache, geometry, left) = next_layer(rest, spec, layer, &self.options);
+            rest = left;
+            let rotations = rope_range(spec, stack.kind_of(layer), self.options.batch);
+            let rope = Rope { cos: &m.cos[rotations.clone()], sin: &m.sin[rotations] };
+            let batch = Batch { position: self.position, tokens: tokens.len(), rope };
+            pending = model.block(layer).forward(self.ctx, batch, pending, geometry, &mut cache, &mut m.buffers)?;
+        }
+        let hidden = spec.hidden as usize;
+        let (x, delta) = (&mut m.buffers.x[..tokens.len() * hidden], &m.buffers.delta[..tokens.len() * hidden]);
+        let (delta, bias) = pending.of(delta);
+        for (x, delta) in x.chunks_exact_mut(hidden).zip(delta.chunks_exact(hidden)) {
+            (self.ctx.kernels.add)(delta, x);
+            if let Some(bias) = bias {
+                (self.ctx.kernels.add)(bias, x);
+            }
+        }
+        self.position += tokens.len();
+        self.stored = self.stored.max(self.position);
+        Ok(())
+    }
+
+    /// `x[t] = embedding[token] * scale + positions[t]`.
+    fn embed(&mut self, tokens: &[TokenId]) {
+        let spec = self.model.spec();
+        let (hidden, table, positions) = (spec.hidden as usize, self.model.token_embedding(), self.model.position_embedding());
+        let x = &mut self.memory.buffers.x[..tokens.len() * hidden];
+        for (i, (token, x)) in tokens.iter().zip(x.chunks_exact_mut(hidden)).enumerate() {
+            table.read_row(token.0 as usize, x);
+            if spec.embed_scale != 1.0 {
+                x.iter_mut().for_each(|x| *x *= spec.embed_scale);
+            }
+            if let Some(positions) = &positions {
+                let row = &mut self.memory.buffers.delta[..hidden];
+                positions.read_row(self.position + i, row);
+                (self.ctx.kernels.add)(row, x);
+            }
+        }
+    }
+
+    /// Sines and cosines of the batch's positions, for every kind of block.
+    fn rotate(&mut self, tokens: usize) {
+        let spec = self.model.spec();
+        for (kind, block) in spec.stack().kinds().iter().enumerate() {
+            let half = block.rotary_dim as usize / 2;
+            if half == 0 {
+                continue;
+            }
+            let range = rope_range(spec, kind, self.options.batch);
+            let (cos, sin) = (&mut self.memory.cos[range.clone()], &mut self.memory.sin[range]);
+            let frequencies = self.model.rotary_frequencies(kind);
+            for (t, (cos, sin)) in cos.chunks_exact_mut(half).zip(sin.chunks_exact_mut(half)).take(tokens).enumerate() {
+                for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(frequencies) {
+                    let (s, c) = math::sin_cos((self.position + t) as f32 * frequency);
+                    *cos = c * block.rotary_magnitude;
+                    *sin = s * block.rotary_magnitude;
+                }
+            }
+        }
+    }
+
+    /// Logits of `rows` tokens of the last batch, from `first`.
+    fn head(&mut self, first: usize, rows: usize) -> Result<(), SessionError> {
+        let (model, spec) = (self.model, self.model.spec());
+        let (hidden, vocab) = (spec.hidden as usize, spec.vocab as usize);
+        let m = &mut self.memory;
+        let head = model.head();
+        let x = &mut m.buffers.x[first * hidden..][..rows * hidden];
+        add_norm(self.ctx, &model.final_norm(), x, &[], None, head.dtype(), &mut m.buffers.inputs);
+        let logits = &mut m.logits[..rows * vocab];
+        matmul(self.ctx, &head, &m.buffers.inputs, rows, logits)?;
+        for logits in logits.chunks_exact_mut(vocab) {
+            if let Some(bias) = model.head_bias() {
+                (self.ctx.kernels.add)(bias, logits);
+            }
+            if spec.head_scale != 1.0 {
+                logits.iter_mut().for_each(|x| *x *= spec.head_scale);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Cuts the next layer's cache off `rest`.
+fn next_layer<'c>(rest: &'c mut [u8], spec: &Spec<'_>, layer: usize, options: &Options) -> (LayerCache<'c>, Geometry, &'c mut [u8]) {
+    let geometry = Geometry::new(spec.stack().block(layer), options.context, options.batch, options.cache);
+    // The plan summed these without overflow.
+    let (front, left) = rest.split_at_mut(geometry.layer_bytes().unwrap_or(0));
+    (LayerCache::new(geometry, front), geometry, left)
+}
+
+/// Where the rotations of a kind of block stand: `[batch][rotary_dim / 2]`.
+fn rope_range(spec: &Spec<'_>, kind: usize, batch: usize) -> core::ops::Range<usize> {
+    let len = |b: &crate::spec::BlockSpec| batch * (b.rotary_dim as usize / 2);
+    let kinds = spec.stack().kinds();
+    let start: usize = kinds[..kind].iter().map(len).sum();
+    start..start + len(&kinds[kind])
+}
