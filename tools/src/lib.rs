@@ -1,1 +1,2 @@
-//! Placeholder.
+//! tmp
+pub mod cli;

@@ -10,12 +10,12 @@ const PASSES: usize = 7;
 
 /// Words that several threads read over and over.
 #[derive(Debug)]
-pub struct Probe(Vec<u64>);
+pub(crate) struct Probe(Vec<u64>);
 
 impl Probe {
     /// A buffer of 256 MiB, or a quarter of the free memory where that is less.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let quarter = memory::available().map_or(BUFFER_BYTES, |n| (n / 4) as usize);
         let words = BUFFER_BYTES.min(quarter).max(1 << 20) / 8;
         // Written word by word: pages never written would all be one page of zeros.
@@ -24,7 +24,7 @@ impl Probe {
 
     /// Bytes a second that `threads` threads read together: the median of several passes after one to warm up.
     #[must_use]
-    pub fn measure(&self, threads: usize) -> f64 {
+    pub(crate) fn measure(&self, threads: usize) -> f64 {
         let share = self.0.len().div_ceil(threads.max(1)).next_multiple_of(8);
         let mut seconds: Vec<f64> = (0..=PASSES)
             .map(|_| {

@@ -28,7 +28,7 @@ one run to warm up are not counted. GB/s are the weights and the cache that a ge
 their share of what the same threads read from memory without computing (above 100 % what is read stays in caches).
 Peak RSS counts mapped weights. `logits` is the start of the SHA-256 of the last logits: the tokens are the same in
 every run, so that the same file gives the same digest on every machine, at every number of threads and batch size.")]
-pub(super) struct BenchArgs {
+pub(crate) struct BenchArgs {
     /// Model file (.kgl)
     #[arg(short = 'm', long, value_name = "FILE")]
     model: PathBuf,
@@ -93,7 +93,7 @@ struct Row {
 }
 
 /// Token `i` of the stream that every run evaluates: SplitMix64 of `i`, modulo the vocabulary.
-fn token(i: usize, vocab: u32) -> TokenId {
+pub(crate) fn token(i: usize, vocab: u32) -> TokenId {
     let mut z = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -101,7 +101,7 @@ fn token(i: usize, vocab: u32) -> TokenId {
 }
 
 /// The digest of logits, as their bits stand in little-endian memory.
-pub(super) fn logits_hash(logits: &[f32]) -> String {
+pub(crate) fn logits_hash(logits: &[f32]) -> String {
     let mut hash = Sha256::new();
     for x in logits {
         hash.update(x.to_le_bytes());
@@ -124,8 +124,36 @@ fn cache_bytes(spec: &Spec<'_>, cache: CacheType, position: usize) -> f64 {
     (0..stack.len()).map(layer).sum::<usize>() as f64
 }
 
-fn one(session: &mut Session<'_>, tokens: &[TokenId], test: Test) -> Result<(f64, String), Failure> {
-    session.truncate(test.depth);
+const COLUMNS: &[(&str, Align)] = &[
+    ("model", Align::Left),
+    ("size", Align::Right),
+    ("isa", Align::Left),
+    ("threads", Align::Right),
+    ("cache", Align::Left),
+    ("test", Align::Left),
+    ("t/s ± sd", Align::Right),
+    ("GB/s", Align::Right),
+    ("of memory", Align::Right),
+    ("peak RSS", Align::Right),
+    ("logits", Align::Left),
+];
+const CSV_COLUMNS: &[(&str, Align)] = &[
+    ("model", Align::Left),
+    ("file_bytes", Align::Right),
+    ("isa", Align::Left),
+    ("threads", Align::Right),
+    ("cache", Align::Left),
+    ("test", Align::Left),
+    ("tokens_per_second", Align::Right),
+    ("tokens_per_second_sd", Align::Right),
+    ("gigabytes_per_second", Align::Right),
+    ("memory_share", Align::Right),
+    ("peak_rss_bytes", Align::Right),
+    ("logits", Align::Left),
+];
+
+fn one(session: &mut Session<'_, '_>, tokens: &[TokenId], test: Test) -> Result<(f64, String), Failure> {
+    session.truncate(test.depth).map_err(error)?;
     let tokens = &tokens[test.depth..];
     let start = Instant::now();
     if test.generate {
@@ -173,7 +201,7 @@ fn measure(args: &BenchArgs, model: &Model<'_>, machine: &Machine, test: Test) -
     Ok(Row { test, threads: machine.threads, speed, bytes_per_token, peak_rss: memory::peak_rss(), hash })
 }
 
-pub(super) fn run(global: Global, args: &BenchArgs) -> Done {
+pub(crate) fn run(global: Global, args: &BenchArgs) -> Done {
     interrupt::install();
     let file = engine::open(&args.model)?;
     let model = engine::model(&args.model, &file)?;
@@ -229,19 +257,7 @@ pub(super) fn run(global: Global, args: &BenchArgs) -> Done {
         return say!("{:#}", serde_json::Value::Array(rows));
     }
     let csv = args.output == "csv";
-    let mut table = Table::new(&[
-        ("model", Align::Left),
-        ("size", Align::Right),
-        ("isa", Align::Left),
-        ("threads", Align::Right),
-        ("cache", Align::Left),
-        ("test", Align::Left),
-        (if csv { "t/s" } else { "t/s ± sd" }, Align::Right),
-        (if csv { "t/s sd" } else { "GB/s" }, Align::Right),
-        (if csv { "GB/s" } else { "of memory" }, Align::Right),
-        (if csv { "of memory" } else { "peak RSS" }, Align::Right),
-        (if csv { "peak RSS" } else { "logits" }, Align::Left),
-    ].into_iter().chain(csv.then_some(("logits", Align::Left))).collect::<Vec<_>>());
+    let mut table = Table::new(if csv { CSV_COLUMNS } else { COLUMNS });
     for row in &rows {
         let (speed, sd) = (row.speed.mean(), row.speed.deviation());
         let bytes_a_second = row.bytes_per_token.map(|b| b * speed);

@@ -5,11 +5,11 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 /// What a `kinglet` process takes beside the file and the arena, at most: the promise of `run`.
-pub const PROGRAM_BYTES: u64 = 16 * MIB;
+pub(crate) const PROGRAM_BYTES: u64 = 16 * MIB;
 
 /// Where a board keeps a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Memory {
+pub(crate) enum Memory {
     /// A file mapped into RAM, which an operating system shares.
     Linux {
         /// What the data sheet says.
@@ -28,11 +28,11 @@ pub enum Memory {
 
 /// A board.
 #[derive(Clone, Copy, Debug)]
-pub struct Board {
+pub(crate) struct Board {
     /// Name and variant.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Its memory.
-    pub memory: Memory,
+    pub(crate) memory: Memory,
 }
 
 /// What firmware takes of a microcontroller's flash: code, constants, the tokenizer's tables of Unicode.
@@ -49,7 +49,7 @@ const fn bare(name: &'static str, ram: u64, flash: u64) -> Board {
 }
 
 /// The boards, smallest memory first within each family.
-pub const BOARDS: &[Board] = &[
+pub(crate) const BOARDS: &[Board] = &[
     bare("Raspberry Pi Pico 2 (RP2350)", 520 * KIB, 4 * MIB),
     bare("Pimoroni Pico Plus 2 (RP2350, PSRAM)", 8 * MIB, 16 * MIB),
     bare("STM32H743 Nucleo", 512 * KIB, 2 * MIB),
@@ -75,14 +75,14 @@ pub const BOARDS: &[Board] = &[
 ];
 
 /// The assumptions behind [`Board::headroom`], for people.
-pub const ASSUMPTIONS: &str = "Linux boards: file + arena + 16 MiB of program, beside a headless system at rest \
+pub(crate) const ASSUMPTIONS: &str = "Linux boards: file + arena + 16 MiB of program, beside a headless system at rest \
 (160-320 MiB on a Raspberry Pi, 1.25-2 GiB on a Jetson). Microcontrollers: the file in mapped flash beside 256 KiB of \
 firmware, the arena in RAM beside 48 KiB of stack and drivers. Fitting says nothing about speed.";
 
 impl Board {
     /// Bytes left of what is scarcest, negative where the model does not fit; and what that is.
     #[must_use]
-    pub fn headroom(&self, file: u64, arena: u64) -> (i128, &'static str) {
+    pub(crate) fn headroom(&self, file: u64, arena: u64) -> (i128, &'static str) {
         let left = |have: u64, taken: u64, needed: u64| i128::from(have) - i128::from(taken) - i128::from(needed);
         match self.memory {
             Memory::Linux { ram, system } => (left(ram, system + PROGRAM_BYTES, file) - i128::from(arena), "RAM"),
@@ -96,7 +96,7 @@ impl Board {
 
     /// RAM and flash as the data sheet says.
     #[must_use]
-    pub fn memory_bytes(&self) -> (u64, Option<u64>) {
+    pub(crate) fn memory_bytes(&self) -> (u64, Option<u64>) {
         match self.memory {
             Memory::Linux { ram, .. } => (ram, None),
             Memory::Bare { ram, flash } => (ram, Some(flash)),
@@ -117,7 +117,8 @@ mod tests {
         let pico = bare("a Pico", 520 * KIB, 4 * MIB);
         assert_eq!(pico.headroom(4 * MIB - FIRMWARE_FLASH + 1, 0), (-1, "flash"));
         assert_eq!(pico.headroom(0, 472 * KIB + 7), (-7, "RAM"));
-        assert_eq!(pico.headroom(u64::MAX, u64::MAX).1, "flash");
+        assert_eq!(pico.headroom(5 * MIB, 0).1, "flash");
+        assert!(pico.headroom(u64::MAX, u64::MAX).0 < 0);
     }
 
     #[test]

@@ -2,16 +2,15 @@
 
 /// Natural logarithms of the probabilities that logits stand for.
 #[must_use]
-pub fn log_softmax(logits: &[f32]) -> Vec<f64> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
-    let shift = f64::from(max) + sum.ln();
-    logits.iter().map(|&x| f64::from(x) - shift).collect()
+pub(crate) fn log_softmax(logits: &[f32]) -> Vec<f64> {
+    let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let log_sum = logits.iter().map(|&x| (f64::from(x) - max).exp()).sum::<f64>().ln();
+    logits.iter().map(|&x| (f64::from(x) - max) - log_sum).collect()
 }
 
 /// Count, mean and spread of a quantity.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Mean {
+pub(crate) struct Mean {
     n: u64,
     sum: f64,
     sum_squares: f64,
@@ -19,7 +18,7 @@ pub struct Mean {
 
 impl Mean {
     /// Adds a value.
-    pub fn add(&mut self, x: f64) {
+    pub(crate) fn add(&mut self, x: f64) {
         self.n += 1;
         self.sum += x;
         self.sum_squares += x * x;
@@ -27,25 +26,25 @@ impl Mean {
 
     /// Values added.
     #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.n
     }
 
     /// The mean; not a number where there is no value.
     #[must_use]
-    pub fn mean(&self) -> f64 {
+    pub(crate) fn mean(&self) -> f64 {
         self.sum / self.n as f64
     }
 
     /// Mean of the squares.
     #[must_use]
-    pub fn mean_square(&self) -> f64 {
+    pub(crate) fn mean_square(&self) -> f64 {
         self.sum_squares / self.n as f64
     }
 
     /// The standard error of the mean; 0 for fewer than two values.
     #[must_use]
-    pub fn error(&self) -> f64 {
+    pub(crate) fn error(&self) -> f64 {
         if self.n < 2 {
             return 0.0;
         }
@@ -54,49 +53,49 @@ impl Mean {
 
     /// The standard deviation of the values, of a sample; 0 for fewer than two values.
     #[must_use]
-    pub fn deviation(&self) -> f64 {
+    pub(crate) fn deviation(&self) -> f64 {
         self.error() * (self.n as f64).sqrt()
     }
 }
 
 /// A model's surprise at the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Surprise(Mean);
+pub(crate) struct Surprise(Mean);
 
 impl Surprise {
     /// Adds a token that the model gave this log-probability.
-    pub fn add(&mut self, log_probability: f64) {
+    pub(crate) fn add(&mut self, log_probability: f64) {
         self.0.add(-log_probability);
     }
 
     /// Tokens scored.
     #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.count()
     }
 
     /// Mean negative log-probability.
     #[must_use]
-    pub fn mean(&self) -> f64 {
+    pub(crate) fn mean(&self) -> f64 {
         self.0.mean()
     }
 
     /// `exp` of the mean surprise.
     #[must_use]
-    pub fn perplexity(&self) -> f64 {
+    pub(crate) fn perplexity(&self) -> f64 {
         self.0.mean().exp()
     }
 
     /// Its standard error.
     #[must_use]
-    pub fn error(&self) -> f64 {
+    pub(crate) fn error(&self) -> f64 {
         self.0.error() * self.perplexity()
     }
 }
 
 /// A model against its reference, token after token of the same text.
 #[derive(Clone, Debug, Default)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     divergences: Vec<f64>,
     divergence: Mean,
     log_ratio: Mean,
@@ -107,7 +106,7 @@ pub struct Comparison {
 
 impl Comparison {
     /// Adds a position: both models' log-probabilities, and the token that really came.
-    pub fn add(&mut self, reference: &[f64], model: &[f64], token: usize) {
+    pub(crate) fn add(&mut self, reference: &[f64], model: &[f64], token: usize) {
         let kl: f64 = reference.iter().zip(model).filter(|(p, _)| **p > f64::NEG_INFINITY).map(|(p, q)| p.exp() * (p - q)).sum();
         // Equal distributions may come out a rounding error below zero.
         let kl = if kl < 0.0 { 0.0 } else { kl };
@@ -122,13 +121,13 @@ impl Comparison {
 
     /// Mean of KL(reference ‖ model) and its standard error, in nats.
     #[must_use]
-    pub fn divergence(&self) -> (f64, f64) {
+    pub(crate) fn divergence(&self) -> (f64, f64) {
         (self.divergence.mean(), self.divergence.error())
     }
 
     /// The divergences at these shares, sorted: 0.5 is the median, 1 the maximum. Interpolated between neighbours.
     #[must_use]
-    pub fn percentiles<const N: usize>(&self, shares: [f64; N]) -> [f64; N] {
+    pub(crate) fn percentiles<const N: usize>(&self, shares: [f64; N]) -> [f64; N] {
         let mut sorted = self.divergences.clone();
         sorted.sort_by(f64::total_cmp);
         shares.map(|share| {
@@ -141,26 +140,26 @@ impl Comparison {
 
     /// Mean of ln(PPL model / PPL reference), and its standard error.
     #[must_use]
-    pub fn log_ratio(&self) -> (f64, f64) {
+    pub(crate) fn log_ratio(&self) -> (f64, f64) {
         (self.log_ratio.mean(), self.log_ratio.error())
     }
 
     /// Root mean square of the change in the probability of the token that came, and its standard error.
     #[must_use]
-    pub fn probability_rms(&self) -> (f64, f64) {
+    pub(crate) fn probability_rms(&self) -> (f64, f64) {
         let rms = self.squared_difference.mean().sqrt();
         (rms, if rms > 0.0 { 0.5 * self.squared_difference.error() / rms } else { 0.0 })
     }
 
     /// Mean change in the probability of the token that came, and its standard error.
     #[must_use]
-    pub fn probability_mean(&self) -> (f64, f64) {
+    pub(crate) fn probability_mean(&self) -> (f64, f64) {
         (self.probability_difference.mean(), self.probability_difference.error())
     }
 
     /// Share of positions where both models' likeliest token is the same, and its standard error.
     #[must_use]
-    pub fn same_top(&self) -> (f64, f64) {
+    pub(crate) fn same_top(&self) -> (f64, f64) {
         (self.same_top.mean(), self.same_top.error())
     }
 }

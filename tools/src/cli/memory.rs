@@ -8,24 +8,24 @@ fn field(text: &str, key: &str) -> Option<u64> {
 
 /// The largest resident set since the start, or since [`reset_peak`].
 #[must_use]
-pub fn peak_rss() -> Option<u64> {
+pub(crate) fn peak_rss() -> Option<u64> {
     field(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM")
 }
 
 /// Resident memory that belongs to no file: what is left of it when the mapped weights are not counted.
 #[must_use]
-pub fn anonymous_rss() -> Option<u64> {
+pub(crate) fn anonymous_rss() -> Option<u64> {
     field(&std::fs::read_to_string("/proc/self/status").ok()?, "RssAnon")
 }
 
 /// Starts the peak anew from the current resident set. Where that is not allowed the old peak stays: an upper bound.
-pub fn reset_peak() {
+pub(crate) fn reset_peak() {
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 /// Memory that a new program could take without swapping.
 #[must_use]
-pub fn available() -> Option<u64> {
+pub(crate) fn available() -> Option<u64> {
     field(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable")
 }
 

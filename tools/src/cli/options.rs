@@ -6,45 +6,45 @@ use std::path::{Path, PathBuf};
 
 /// The model file and what runs it.
 #[derive(Args, Clone, Debug)]
-pub struct ModelArgs {
+pub(crate) struct ModelArgs {
     /// Model file (.kgl)
     #[arg(short = 'm', long, value_name = "FILE")]
-    pub model: PathBuf,
+    pub(crate) model: PathBuf,
 
     /// Threads [default: the physical cores]
     #[arg(short = 't', long, value_name = "N", value_parser = threads)]
-    pub threads: Option<usize>,
+    pub(crate) threads: Option<usize>,
 
     /// Cache of keys and values; i8 is a quarter of f32 (also -ctk)
     #[arg(long = "cache", visible_alias = "cache-type-k", value_name = "TYPE", default_value = "i8", value_parser = ["i8", "f32"])]
-    pub cache: String,
+    pub(crate) cache: String,
 
     /// Tokens of a prompt that are evaluated together; logits do not depend on it (also -ub)
     #[arg(short = 'b', long = "batch-size", visible_alias = "ubatch-size", value_name = "N", default_value_t = DEFAULT_BATCH, value_parser = positive)]
-    pub batch: usize,
+    pub(crate) batch: usize,
 }
 
 /// Large enough that weights are read from memory once for many tokens, small enough for a few MiB of activations.
-pub const DEFAULT_BATCH: usize = 128;
+pub(crate) const DEFAULT_BATCH: usize = 128;
 
 /// The context where nothing is asked for: the model's own, up to this.
-pub const DEFAULT_CONTEXT: usize = 4096;
+pub(crate) const DEFAULT_CONTEXT: usize = 4096;
 
 /// The most threads that can be asked for.
-pub const MAX_THREADS: usize = 256;
+pub(crate) const MAX_THREADS: usize = 256;
 
 /// How many positions there is room for.
 #[derive(Args, Clone, Debug)]
-pub struct ContextArgs {
+pub(crate) struct ContextArgs {
     /// Context size in tokens; 0: what the model was made for [default: that, at most 4096]
     #[arg(short = 'c', long = "ctx-size", value_name = "N")]
-    pub context: Option<usize>,
+    pub(crate) context: Option<usize>,
 }
 
 impl ContextArgs {
     /// The context for a model that was made for `own` positions.
     #[must_use]
-    pub fn resolve(&self, own: u32) -> usize {
+    pub(crate) fn resolve(&self, own: u32) -> usize {
         match self.context {
             None => DEFAULT_CONTEXT.min(own as usize),
             Some(0) => own as usize,
@@ -55,22 +55,22 @@ impl ContextArgs {
 
 /// Where the prompt comes from.
 #[derive(Args, Clone, Debug)]
-pub struct PromptArgs {
+pub(crate) struct PromptArgs {
     /// Prompt
     #[arg(short = 'p', long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub prompt: Option<String>,
+    pub(crate) prompt: Option<String>,
 
     /// File with the prompt, `-` for stdin; one newline at its end is dropped
     #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "prompt")]
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 
     /// Take \n, \t, \\, \" and the like in -p and -r as they stand
     #[arg(long)]
-    pub no_escape: bool,
+    pub(crate) no_escape: bool,
 
     /// Take \n, \t, \\, \" and the like in -p and -r as escapes (the default)
     #[arg(short = 'e', long, conflicts_with = "no_escape")]
-    pub escape: bool,
+    pub(crate) escape: bool,
 }
 
 impl PromptArgs {
@@ -78,7 +78,7 @@ impl PromptArgs {
     ///
     /// # Errors
     /// If the file cannot be read or is not UTF-8.
-    pub fn read(&self) -> Result<Option<String>, Failure> {
+    pub(crate) fn read(&self) -> Result<Option<String>, Failure> {
         match (&self.prompt, &self.file) {
             (Some(text), _) => Ok(Some(self.unescaped(text))),
             (None, Some(path)) => read_text(path).map(Some),
@@ -88,7 +88,7 @@ impl PromptArgs {
 
     /// Text from the command line, its escapes resolved unless `--no-escape` was given.
     #[must_use]
-    pub fn unescaped(&self, text: &str) -> String {
+    pub(crate) fn unescaped(&self, text: &str) -> String {
         if self.no_escape { text.to_owned() } else { unescape(text) }
     }
 }
@@ -97,7 +97,7 @@ impl PromptArgs {
 ///
 /// # Errors
 /// If it cannot be read or is not UTF-8.
-pub fn read_text(path: &Path) -> Result<String, Failure> {
+pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     let bytes = if path == Path::new("-") {
         let mut bytes = Vec::new();
         std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes).map(|_| bytes)
@@ -139,60 +139,60 @@ fn unescape(text: &str) -> String {
 /// How the next token is chosen.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Sampling")]
-pub struct SamplingArgs {
+pub(crate) struct SamplingArgs {
     /// Seed; negative: a new one, shown at the end
     #[arg(short = 's', long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
-    pub seed: i64,
+    pub(crate) seed: i64,
 
     /// Temperature; 0: always the likeliest token
     #[arg(long = "temp", visible_alias = "temperature", value_name = "T", default_value_t = 0.8, value_parser = not_negative)]
-    pub temperature: f32,
+    pub(crate) temperature: f32,
 
     /// Only the K likeliest tokens; 0: all
     #[arg(long, value_name = "K", default_value_t = 40)]
-    pub top_k: u32,
+    pub(crate) top_k: u32,
 
     /// Only the likeliest tokens that together have probability P; 1: all
     #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = share)]
-    pub top_p: f32,
+    pub(crate) top_p: f32,
 
     /// Only tokens at least P times as likely as the likeliest; 0: all
     #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = share)]
-    pub min_p: f32,
+    pub(crate) min_p: f32,
 
     /// Divide (or multiply, where negative) the logits of recent tokens by this; 1: do not
     #[arg(long, value_name = "F", default_value_t = 1.0, value_parser = above_zero)]
-    pub repeat_penalty: f32,
+    pub(crate) repeat_penalty: f32,
 
     /// How many tokens count as recent; 0: none, -1: the context
     #[arg(long, value_name = "N", default_value_t = 64, allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..))]
-    pub repeat_last_n: i64,
+    pub(crate) repeat_last_n: i64,
 
     /// Subtract this from the logits of recent tokens
     #[arg(long, value_name = "F", default_value_t = 0.0, allow_negative_numbers = true, value_parser = finite)]
-    pub presence_penalty: f32,
+    pub(crate) presence_penalty: f32,
 
     /// Subtract this from the logits of recent tokens, times their count
     #[arg(long, value_name = "F", default_value_t = 0.0, allow_negative_numbers = true, value_parser = finite)]
-    pub frequency_penalty: f32,
+    pub(crate) frequency_penalty: f32,
 
     /// Add BIAS to a token's logit, as in 15043+1 or 2-inf; may be repeated
     #[arg(short = 'l', long, value_name = "ID(+/-)BIAS", value_parser = logit_bias)]
-    pub logit_bias: Vec<(u32, f32)>,
+    pub(crate) logit_bias: Vec<(u32, f32)>,
 
     /// Never end by the model's own end token
     #[arg(long)]
-    pub ignore_eos: bool,
+    pub(crate) ignore_eos: bool,
 
     /// End before this text; may be repeated
     #[arg(short = 'r', long = "reverse-prompt", visible_alias = "stop", value_name = "TEXT", allow_hyphen_values = true)]
-    pub stop: Vec<String>,
+    pub(crate) stop: Vec<String>,
 }
 
 impl SamplingArgs {
     /// The seed to use: the given one, or a new one.
     #[must_use]
-    pub fn seed(&self) -> u64 {
+    pub(crate) fn seed(&self) -> u64 {
         u64::try_from(self.seed).unwrap_or_else(|_| {
             // The standard library's hasher is seeded by the system. 32 bits are enough to tell runs apart, and short to type.
             use std::hash::{BuildHasher, Hasher};
@@ -222,12 +222,12 @@ fn share(text: &str) -> Result<f32, String> {
 }
 
 /// A whole number of at least 1.
-pub fn positive(text: &str) -> Result<usize, String> {
+pub(crate) fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number of at least 1".to_owned())
 }
 
 /// A number of threads.
-pub fn threads(text: &str) -> Result<usize, String> {
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| (1..=MAX_THREADS).contains(n)).ok_or_else(|| format!("expected 1 to {MAX_THREADS} threads"))
 }
 
@@ -243,7 +243,7 @@ fn logit_bias(text: &str) -> Result<(u32, f32), String> {
 
 /// Threads where nothing is asked for: one per physical core that this process may use.
 #[must_use]
-pub fn default_threads() -> usize {
+pub(crate) fn default_threads() -> usize {
     let usable = std::thread::available_parallelism().map_or(1, usize::from);
     let mut cores = std::collections::BTreeSet::new();
     for cpu in 0..1024 {
@@ -257,7 +257,7 @@ pub fn default_threads() -> usize {
 
 /// The short options of more than one letter that llama.cpp has: only these whole words, before any `--`.
 #[must_use]
-pub fn expand_short_options(args: impl IntoIterator<Item = std::ffi::OsString>) -> Vec<std::ffi::OsString> {
+pub(crate) fn expand_short_options(args: impl IntoIterator<Item = std::ffi::OsString>) -> Vec<std::ffi::OsString> {
     const LONG: [(&str, &str); 5] =
         [("-ctk", "--cache"), ("-ub", "--batch-size"), ("-sys", "--system"), ("-sysf", "--system-file"), ("-cnv", "--conversation")];
     let mut options = true;
@@ -273,7 +273,7 @@ pub fn expand_short_options(args: impl IntoIterator<Item = std::ffi::OsString>) 
 ///
 /// # Errors
 /// [`Failure::Usage`] without a prompt; what [`PromptArgs::read`] says.
-pub fn required_prompt(args: &PromptArgs) -> Result<String, Failure> {
+pub(crate) fn required_prompt(args: &PromptArgs) -> Result<String, Failure> {
     let text = args.read()?.ok_or_else(|| usage("no prompt: expected -p TEXT or -f FILE"))?;
     if text.is_empty() { Err(error("the prompt is empty: expected text in -p or -f")) } else { Ok(text) }
 }

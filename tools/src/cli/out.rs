@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// Why a command ends before its end.
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// Something went wrong: exit code 1.
     Error(String),
     /// The command line asks for something that cannot be: exit code 2.
@@ -20,17 +20,17 @@ pub enum Failure {
 }
 
 /// What a command returns.
-pub type Done = Result<(), Failure>;
+pub(crate) type Done = Result<(), Failure>;
 
 impl Failure {
     /// A failure about a file.
-    pub fn file(path: &Path, what: impl fmt::Display) -> Self {
+    pub(crate) fn file(path: &Path, what: impl fmt::Display) -> Self {
         Failure::Error(format!("{}: {what}", path.display()))
     }
 
     /// Says what happened, and gives the exit code.
     #[must_use]
-    pub fn report(&self) -> ExitCode {
+    pub(crate) fn report(&self) -> ExitCode {
         match self {
             Failure::Error(message) => {
                 note!("kinglet: error: {message}");
@@ -47,12 +47,12 @@ impl Failure {
 }
 
 /// A message as a failure.
-pub fn error(message: impl fmt::Display) -> Failure {
+pub(crate) fn error(message: impl fmt::Display) -> Failure {
     Failure::Error(message.to_string())
 }
 
 /// A message as a failure of the command line.
-pub fn usage(message: impl fmt::Display) -> Failure {
+pub(crate) fn usage(message: impl fmt::Display) -> Failure {
     Failure::Usage(message.to_string())
 }
 
@@ -60,7 +60,7 @@ pub fn usage(message: impl fmt::Display) -> Failure {
 ///
 /// # Errors
 /// [`Failure::BrokenPipe`] if nobody reads it any more; another failure if it cannot be written, as on a full disk.
-pub fn text(bytes: &[u8]) -> Done {
+pub(crate) fn text(bytes: &[u8]) -> Done {
     let mut out = io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).map_err(|e| match e.kind() {
         io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
@@ -83,13 +83,13 @@ pub(crate) use {note, say};
 
 /// Whether stderr may be coloured: a terminal, and `NO_COLOR` unset or empty.
 #[must_use]
-pub fn colour() -> bool {
+pub(crate) fn colour() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
 /// A bar on stderr for what takes longer than a second; nothing where stderr is no terminal.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     bar: indicatif::ProgressBar,
     start: Instant,
     shown: bool,
@@ -98,7 +98,7 @@ pub struct Progress {
 impl Progress {
     /// A bar of `steps` steps.
     #[must_use]
-    pub fn new(steps: u64, what: &'static str) -> Self {
+    pub(crate) fn new(steps: u64, what: &'static str) -> Self {
         let bar = indicatif::ProgressBar::with_draw_target(Some(steps), indicatif::ProgressDrawTarget::hidden());
         if let Ok(style) = indicatif::ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len}, {eta} left  {msg}") {
             bar.set_style(style.progress_chars("=> "));
@@ -108,7 +108,7 @@ impl Progress {
     }
 
     /// `steps` more are done, with something to say about it.
-    pub fn advance(&mut self, steps: u64, message: impl Into<String>) {
+    pub(crate) fn advance(&mut self, steps: u64, message: impl Into<String>) {
         if !self.shown && self.start.elapsed() > Duration::from_secs(1) && io::stderr().is_terminal() {
             self.bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
             self.shown = true;
@@ -125,33 +125,37 @@ impl Drop for Progress {
 }
 
 /// Ctrl-C: the first asks the running command to stop, the second ends the program.
-pub mod interrupt {
-    use std::sync::Once;
+pub(crate) mod interrupt {
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, OnceLock};
 
-    static ASKED: AtomicBool = AtomicBool::new(false);
-    static INSTALL: Once = Once::new();
+    static ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-    /// From now on Ctrl-C only asks.
-    pub fn install() {
-        INSTALL.call_once(|| {
-            // Without a handler Ctrl-C ends the program, as if `install` had not been called.
-            let _ = ctrlc::set_handler(|| {
-                if ASKED.swap(true, Ordering::SeqCst) {
-                    std::process::exit(1);
-                }
-            });
+    /// From now on Ctrl-C only asks. Where a handler cannot be set, Ctrl-C ends the program as before.
+    pub(crate) fn install() {
+        ASKED.get_or_init(|| {
+            let asked = Arc::new(AtomicBool::new(false));
+            #[cfg(unix)]
+            {
+                use signal_hook::{consts::SIGINT, flag};
+                // In this order: a second Ctrl-C finds the flag set by the first.
+                let _ = flag::register_conditional_shutdown(SIGINT, 1, Arc::clone(&asked));
+                let _ = flag::register(SIGINT, Arc::clone(&asked));
+            }
+            asked
         });
     }
 
     /// Whether Ctrl-C was pressed since the last [`clear`].
     #[must_use]
-    pub fn asked() -> bool {
-        ASKED.load(Ordering::SeqCst)
+    pub(crate) fn asked() -> bool {
+        ASKED.get().is_some_and(|asked| asked.load(Ordering::SeqCst))
     }
 
     /// Forgets it.
-    pub fn clear() {
-        ASKED.store(false, Ordering::SeqCst);
+    pub(crate) fn clear() {
+        if let Some(asked) = ASKED.get() {
+            asked.store(false, Ordering::SeqCst);
+        }
     }
 }

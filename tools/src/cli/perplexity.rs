@@ -23,7 +23,7 @@ Figures compare with llama-perplexity: the text becomes tokens once, with the be
 it is cut into chunks of -c tokens without overlap, what is left over is dropped; where the model adds a beginning
 token it takes the place of each chunk's first token; the second half of each chunk is scored. Logarithms are natural.
 KL divergence is that of the reference's prediction from the model's, per scored token.")]
-pub(super) struct PerplexityArgs {
+pub(crate) struct PerplexityArgs {
     #[command(flatten)]
     model: ModelArgs,
 
@@ -63,9 +63,9 @@ fn plan(model: &Model<'_>, path: &Path, args: &PerplexityArgs) -> Result<Plan, F
 
 /// Evaluates a chunk from an empty context; `score` gets the log-probabilities after each position of its second
 /// half but the last, and the token that follows there.
-fn chunk(session: &mut Session<'_>, tokens: &[TokenId], score: &mut dyn FnMut(usize, Vec<f64>, usize)) -> Done {
+fn chunk(session: &mut Session<'_, '_>, tokens: &[TokenId], score: &mut dyn FnMut(usize, Vec<f64>, usize)) -> Done {
     let first = tokens.len() / 2;
-    session.truncate(0);
+    session.truncate(0).map_err(error)?;
     if first > 0 {
         session.prefill(&tokens[..first]).map_err(error)?;
     }
@@ -75,7 +75,7 @@ fn chunk(session: &mut Session<'_>, tokens: &[TokenId], score: &mut dyn FnMut(us
         .map_err(error)
 }
 
-pub(super) fn run(global: Global, args: &PerplexityArgs) -> Done {
+pub(crate) fn run(global: Global, args: &PerplexityArgs) -> Done {
     if args.context < 4 {
         return Err(super::out::usage(format_args!("-c {}: expected at least 4 tokens", args.context)));
     }

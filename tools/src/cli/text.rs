@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 /// `1234567` as `1,234,567`.
 #[must_use]
-pub fn thousands(n: u64) -> String {
+pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -18,7 +18,7 @@ pub fn thousands(n: u64) -> String {
 
 /// A size with a binary unit: `640 B`, `12.3 KiB`, `1.20 GiB`.
 #[must_use]
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -35,13 +35,13 @@ pub fn size(bytes: u64) -> String {
 
 /// A size in both forms: `12.3 MiB (12,903,041 bytes)`.
 #[must_use]
-pub fn size_exact(bytes: u64) -> String {
+pub(crate) fn size_exact(bytes: u64) -> String {
     if bytes < 1024 { format!("{bytes} bytes") } else { format!("{} ({} bytes)", size(bytes), thousands(bytes)) }
 }
 
 /// A duration with the unit that suits it: `850 µs`, `12.3 ms`, `4.56 s`, `3 min 12 s`.
 #[must_use]
-pub fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     if seconds < 1e-3 {
         format!("{:.0} µs", seconds * 1e6)
     } else if seconds < 1.0 {
@@ -55,13 +55,13 @@ pub fn duration(seconds: f64) -> String {
 
 /// `n` things in `seconds`, a second; 0 where no time passed.
 #[must_use]
-pub fn rate(n: usize, seconds: f64) -> f64 {
+pub(crate) fn rate(n: usize, seconds: f64) -> f64 {
     if seconds > 0.0 { n as f64 / seconds } else { 0.0 }
 }
 
 /// Bytes as lower-case hexadecimal digits.
 #[must_use]
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut s, b| {
         let _ = write!(s, "{b:02x}");
         s
@@ -70,13 +70,13 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// Text whose control characters cannot disturb a terminal.
 #[must_use]
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
 /// How a column of a [`Table`] is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Align {
+pub(crate) enum Align {
     /// Text.
     Left,
     /// Figures.
@@ -85,7 +85,7 @@ pub enum Align {
 
 /// Rows under a header, as Markdown or CSV.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub(crate) struct Table {
     columns: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
 }
@@ -93,12 +93,12 @@ pub struct Table {
 impl Table {
     /// An empty table with these columns.
     #[must_use]
-    pub fn new(columns: &[(&str, Align)]) -> Self {
+    pub(crate) fn new(columns: &[(&str, Align)]) -> Self {
         Self { columns: columns.iter().map(|&(name, align)| (name.to_owned(), align)).collect(), rows: Vec::new() }
     }
 
     /// Adds a row; missing cells are empty.
-    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+    pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
         let mut row: Vec<String> = cells.into_iter().map(Into::into).collect();
         row.resize(self.columns.len(), String::new());
         self.rows.push(row);
@@ -106,13 +106,13 @@ impl Table {
 
     /// Whether there is no row.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// A Markdown table whose columns also line up in a terminal.
     #[must_use]
-    pub fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let width = |s: &str| s.chars().count();
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|i| self.rows.iter().map(|r| width(&r[i])).chain([width(&self.columns[i].0), 3]).max().unwrap_or(3))
@@ -141,7 +141,7 @@ impl Table {
 
     /// The table as CSV (RFC 4180).
     #[must_use]
-    pub fn csv(&self) -> String {
+    pub(crate) fn csv(&self) -> String {
         let quote =
             |cell: &str| if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() };
         let names: Vec<String> = self.columns.iter().map(|(name, _)| quote(name)).collect();

@@ -1,11 +1,11 @@
 //! `kinglet verify`: every byte of a file is what its writer wrote.
 
-use super::out::{Done, Failure, Progress, error, say, text};
-use super::text::{Align, Table, hex, size_exact, thousands};
+use super::out::{Done, Failure, Progress, say, text};
+use super::text::{hex, size_exact, thousands};
 use super::engine;
-use kinglet::format::{Container, DIGEST_AT, DIGEST_BYTES, Entry, Section};
+use crate::digest;
+use kinglet::format::{Container, Entry, Section};
 use kinglet_quant::{BLOCK, DType, LANES, UNIT, q4, q8};
-use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
 /// Check a file: structure, digests of head and tensors, padding, finite scales
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 Examples:
   kinglet verify smol.kgl            exit code 0: every byte is as it was written
   kinglet verify smol.kgl --hashes   SHA-256, type, shape and name of every tensor, to compare two files")]
-pub(super) struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// Model file (.kgl)
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -22,15 +22,6 @@ pub(super) struct VerifyArgs {
     /// Print a line per tensor: SHA-256, type, shape, name
     #[arg(long)]
     hashes: bool,
-}
-
-/// The digest of the head: of all before the data section, as if the digest itself were zero.
-fn head_digest(bytes: &[u8], data_at: usize) -> [u8; DIGEST_BYTES] {
-    let mut hash = Sha256::new();
-    hash.update(&bytes[..DIGEST_AT]);
-    hash.update([0; DIGEST_BYTES]);
-    hash.update(&bytes[DIGEST_AT + DIGEST_BYTES..data_at]);
-    hash.finalize().into()
 }
 
 /// The first fault of a tensor's bytes that its digest cannot show, because a writer put it there.
@@ -81,7 +72,7 @@ fn padding_is_zero(dtype: DType, tile: &[u8], lane: usize, cols: usize, padded: 
         && (cols > 0 || head_is_zero())
 }
 
-pub(super) fn run(args: &VerifyArgs) -> Done {
+pub(crate) fn run(args: &VerifyArgs) -> Done {
     let file = engine::open(&args.file)?;
     let bytes = file.bytes();
     let bad = |what: String| Failure::file(&args.file, what);
@@ -89,7 +80,7 @@ pub(super) fn run(args: &VerifyArgs) -> Done {
     let mut faults = Vec::new();
 
     let data_at = container.layout().offset(Section::Data) as usize;
-    let got = head_digest(bytes, data_at);
+    let got = digest::of_head(&bytes[..data_at]);
     if got[..] != *container.head_digest() {
         faults.push(format!("head: expected digest {}, got {}", hex(container.head_digest()), hex(&got)));
     }
@@ -106,8 +97,8 @@ pub(super) fn run(args: &VerifyArgs) -> Done {
         }
         let tensor = container.tensor_bytes(&entry);
         end = start + tensor.len();
-        let digest = Sha256::digest(tensor);
-        if digest[..] != entry.digest[..] {
+        let digest = digest::sha256(tensor);
+        if digest != entry.digest {
             faults.push(format!("{name}: expected digest {}, got {}", hex(&entry.digest), hex(&digest)));
         }
         faults.extend(fault(&container, &entry).map(|fault| format!("{name}: {fault}")));
