@@ -358,7 +358,10 @@ pub struct Spec<'m> {
     pub head_scale: f32,
     /// `cap * tanh(logit / cap)`; 0 means none.
     pub head_soft_cap: f32,
-    stacks: [Option<Stack<'m>>; MAX_STACKS],
+    /// The first stack: the only one of most models.
+    pub first: Stack<'m>,
+    /// The second: a decoder that attends to the first.
+    pub second: Option<Stack<'m>>,
 }
 
 impl<'m> Spec<'m> {
@@ -390,23 +393,20 @@ impl<'m> Spec<'m> {
             head_bias: false,
             head_scale: 1.0,
             head_soft_cap: 0.0,
-            stacks: [Some(stack), None],
+            first: stack,
+            second: None,
         }
     }
 
     /// The stacks, in order.
     pub fn stacks(&self) -> impl Iterator<Item = &Stack<'m>> {
-        self.stacks.iter().flatten()
+        core::iter::once(&self.first).chain(&self.second)
     }
 
     /// The one stack of a decoder-only or encoder-only model: the first.
     #[must_use]
     pub fn stack(&self) -> &Stack<'m> {
-        match &self.stacks[0] {
-            Some(stack) => stack,
-            // A spec is made from a stack, by `with_stack` or by `parse`.
-            None => unreachable!(),
-        }
+        &self.first
     }
 
     /// Every rule that a spec keeps, whoever made it.

@@ -345,9 +345,7 @@ fn matmul_float(kernels: &Kernels, dtype: DType) -> Outcome {
                 let bytes: Vec<u8> = match dtype {
                     // Any 16 bits are an f16; nasty ones include every kind of number.
                     DType::F16 if is_nasty => (0..2 * rows * cols).map(|_| random.next() as u8).collect(),
-                    DType::F16 => {
-                        (0..rows * cols).flat_map(|_| half::f16::from_f32(random.float()).to_le_bytes()).collect()
-                    }
+                    DType::F16 => (0..rows * cols).flat_map(|_| half::f16::from_f32(random.float()).to_le_bytes()).collect(),
                     _ if is_nasty => (0..rows * cols).flat_map(|_| random.nasty().to_le_bytes()).collect(),
                     _ => (0..rows * cols).flat_map(|_| random.float().to_le_bytes()).collect(),
                 };
@@ -595,9 +593,7 @@ fn attend_i8(kernels: &Kernels) -> Outcome {
                             |out| (scalar::KERNELS.attend_i8)(&cache, &queries, span, out),
                             |out| (kernels.attend_i8)(&cache, &queries, span, out),
                         )
-                        .map_err(named(|| {
-                            format!("head {head_dim}, {rows} rows, {positions} positions, span {span}, {kind:?}")
-                        }))?;
+                        .map_err(named(|| format!("head {head_dim}, {rows} rows, {positions} positions, span {span}, {kind:?}")))?;
                         cases += 1;
                     }
                 }
@@ -630,9 +626,7 @@ fn attend_f32(kernels: &Kernels) -> Outcome {
                             |out| (scalar::KERNELS.attend_f32)(&cache, &queries, span, out),
                             |out| (kernels.attend_f32)(&cache, &queries, span, out),
                         )
-                        .map_err(named(|| {
-                            format!("head {head_dim}, {rows} rows, {positions} positions, span {span}, {kind}")
-                        }))?;
+                        .map_err(named(|| format!("head {head_dim}, {rows} rows, {positions} positions, span {span}, {kind}")))?;
                         cases += 1;
                     }
                 }

@@ -176,7 +176,7 @@ impl<'m> Spec<'m> {
         let mut n_stacks = 0;
         head_fields(&mut r, 0, &mut spec, &mut n_stacks)?;
         range("stacks", n_stacks.into(), 1, MAX_STACKS as u64)?;
-        for slot in &mut spec.stacks[..n_stacks.into()] {
+        for index in 0..n_stacks {
             let (mut kind, mut n_kinds, mut n_layers) = (StackKind::Decoder, 0, 0);
             let start = r.at;
             stack_fields(&mut r, start, &mut kind, &mut n_kinds, &mut n_layers)?;
@@ -191,7 +191,8 @@ impl<'m> Spec<'m> {
             let layers = bytes.get(r.at..layers_end).ok_or(SpecError::Length { expected: layers_end, got: bytes.len() })?;
             r.at = layers_end;
             r.reserved(layers_end.next_multiple_of(PAD))?;
-            *slot = Some(Stack::new(kind, &kinds[..n_kinds.into()], layers)?);
+            let stack = Stack::new(kind, &kinds[..n_kinds.into()], layers)?;
+            if index == 0 { spec.first = stack } else { spec.second = Some(stack) }
         }
         if r.at != bytes.len() {
             return Err(SpecError::Length { expected: r.at, got: bytes.len() });

@@ -38,8 +38,7 @@ fn matmul<const HALF: bool>(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) {
             let x = [&x[t * cols..][..cols], &x[(t + 1) * cols..][..cols]];
             let mut y = [[0.0; LANES]; 2];
             for first in [0, ROWS_OF_TWO] {
-                for (row, sums) in register_tile::<HALF, ROWS_OF_TWO, 2>(bytes, rows, first, x).into_iter().enumerate()
-                {
+                for (row, sums) in register_tile::<HALF, ROWS_OF_TWO, 2>(bytes, rows, first, x).into_iter().enumerate() {
                     y[0][first + row] = sums[0];
                     y[1][first + row] = sums[1];
                 }

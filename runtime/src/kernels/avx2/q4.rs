@@ -54,13 +54,7 @@ fn tokens<const P: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>, t
 
 /// `P` tiles from `tile` on, `T` tokens from `t` on.
 #[target_feature(enable = "avx2")]
-fn register_tile<const P: usize, const T: usize>(
-    w: &Matrix<'_>,
-    x: &Acts<'_>,
-    out: &mut Outputs<'_>,
-    tile: usize,
-    t: usize,
-) {
+fn register_tile<const P: usize, const T: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>, tile: usize, t: usize) {
     let cols = w.cols();
     let (padded, groups, blocks) = (act::padded(cols), act::groups(cols), act::blocks(cols));
     let tile_bytes = w.bytes().len() / w.tiles();
@@ -90,9 +84,8 @@ fn register_tile<const P: usize, const T: usize>(
         let mut minimum = [[_mm256_setzero_si256(); T]; P];
         for u in units {
             // SAFETY: as above.
-            let (unit, quants, sums) = unsafe {
-                (head.add(q4::HEAD_BYTES + u * q4::UNIT_BYTES), quants.add(u * UNIT), sums.add(u * (UNIT / BLOCK)))
-            };
+            let (unit, quants, sums) =
+                unsafe { (head.add(q4::HEAD_BYTES + u * q4::UNIT_BYTES), quants.add(u * UNIT), sums.add(u * (UNIT / BLOCK))) };
             for block in 0..2 {
                 let mut pairs = [[_mm256_setzero_si256(); T]; P];
                 for l in 4 * block..4 * block + 4 {
@@ -153,8 +146,7 @@ fn register_tile<const P: usize, const T: usize>(
             (_mm256_loadu_ps(head), _mm256_loadu_ps(head.add(LANES)))
         };
         for token in 0..T {
-            let y =
-                _mm256_sub_ps(_mm256_mul_ps(row_scale, products[p][token]), _mm256_mul_ps(row_min, minima[p][token]));
+            let y = _mm256_sub_ps(_mm256_mul_ps(row_scale, products[p][token]), _mm256_mul_ps(row_min, minima[p][token]));
             out.store(tile + p, t + token, to_lanes(y));
         }
     }

@@ -52,13 +52,7 @@ fn tokens<const P: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>, t
 
 /// `P` tiles from `tile` on, `T` tokens from `t` on.
 #[target_feature(enable = "avx2")]
-fn register_tile<const P: usize, const T: usize>(
-    w: &Matrix<'_>,
-    x: &Acts<'_>,
-    out: &mut Outputs<'_>,
-    tile: usize,
-    t: usize,
-) {
+fn register_tile<const P: usize, const T: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>, tile: usize, t: usize) {
     let cols = w.cols();
     let (padded, groups) = (act::padded(cols), act::groups(cols));
     let tile_bytes = w.bytes().len() / w.tiles();
