@@ -4,6 +4,7 @@ use super::options::{ModelArgs, default_threads};
 use super::out::{Failure, error, note};
 use super::text::size;
 use super::{Global, memory};
+use kinglet::format::Section;
 use kinglet::isa::Isa;
 use kinglet::kernels::Kernels;
 use kinglet::kv::CacheType;
@@ -81,8 +82,12 @@ pub(crate) fn session<'a, 'm>(model: &'a Model<'m>, plan: &Plan, arena: &'a mut 
 }
 
 /// The file's tokenizer, or what to do without.
-pub(crate) fn tokenizer<'a, 'm>(path: &Path, model: &'a Model<'m>) -> Result<&'a Tokenizer<'m>, Failure> {
-    model.tokenizer().ok_or_else(|| Failure::file(path, "the file has no tokenizer; convert a folder with tokenizer.json"))
+pub(crate) fn tokenizer<'m>(path: &Path, model: &Model<'m>) -> Result<Tokenizer<'m>, Failure> {
+    let section = model.container().section(Section::Tokenizer);
+    if section.is_empty() {
+        return Err(Failure::file(path, "the file has no tokenizer; convert a folder that has a tokenizer.json"));
+    }
+    Tokenizer::parse(section, model.spec().vocab).map_err(|e| Failure::file(path, format_args!("tokenizer: {e}")))
 }
 
 /// Text to ids.

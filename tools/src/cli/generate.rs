@@ -1,6 +1,6 @@
 //! From a prompt to a stream of text: what `run`, `chat` and `demo` share.
 
-use super::options::SamplingArgs;
+
 use super::out::{Done, Failure, error, interrupt, note};
 use super::sampling::{Chooser, Stops};
 use super::text::{duration, rate, size, thousands};
@@ -57,17 +57,18 @@ impl<'s, 'a, 'm> Writer<'s, 'a, 'm> {
         Self { session, tokenizer, history: Vec::new() }
     }
 
-    /// Tokens so far.
-    pub(crate) fn len(&self) -> usize {
-        self.history.len()
+    /// Tokens so far, those of the answers included.
+    pub(crate) fn tokens(&self) -> &[TokenId] {
+        &self.history
     }
 
-    /// Forgets what follows the first `len` tokens.
-    pub(crate) fn truncate(&mut self, len: usize) -> Done {
-        self.history.truncate(len);
-        if self.session.position() > len {
-            match self.session.truncate(len) {
-                // A sliding window has overwritten what stands there: evaluate it again.
+    /// Makes `tokens` what came so far. What they have in common with what really came is not evaluated again.
+    pub(crate) fn rebase(&mut self, tokens: Vec<TokenId>) -> Done {
+        let common = self.history.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
+        self.history = tokens;
+        if self.session.position() > common {
+            match self.session.truncate(common) {
+                // A sliding window has overwritten what stands there.
                 Err(SessionError::Truncate { .. }) => self.session.truncate(0).map_err(error)?,
                 other => other.map_err(error)?,
             }
@@ -145,9 +146,7 @@ impl<'s, 'a, 'm> Writer<'s, 'a, 'm> {
         if drop == 0 || self.history.len() - drop > self.session.context() {
             return Ok(false);
         }
-        let rest = self.history.split_off(keep + drop);
-        self.truncate(keep)?;
-        self.history.extend(rest);
+        self.rebase([&self.history[..keep], &self.history[keep + drop..]].concat())?;
         Ok(true)
     }
 }
@@ -178,6 +177,14 @@ impl Story {
             note!("context  shifted {} times", thousands(self.shifts as u64));
         }
         note_memory();
+    }
+}
+
+/// The exact bytes that were promised and used, on stderr.
+pub(crate) fn note_bytes(file: usize, arena: usize) {
+    note!("file bytes {file}\narena bytes {arena}");
+    if let Some(peak) = memory::peak_rss() {
+        note!("peak bytes {peak}");
     }
 }
 

@@ -173,10 +173,11 @@ fn json_form(
     chat: &[String],
 ) -> Done {
     let words: Vec<Value> = describe::spec(spec).iter().map(|(subject, words)| json!([subject.trim(), words])).collect();
+    let table = parameters::table(spec);
     let mut object = json!({
         "model": source::name(&args.path), "vocab": spec.vocab, "hidden": spec.hidden, "context": spec.context,
         "layers": spec.stacks().map(|s| s.len()).sum::<usize>(), "stored_weights": n_parameters(spec),
-        "spec": words, "supported": spec.check_supported().is_ok(),
+        "taught_parameters": table.parameters(), "taught_matrices": table.matrices(), "spec": words, "supported": spec.check_supported().is_ok(),
     });
     if let Some(container) = container {
         let meta: serde_json::Map<String, Value> = container.meta().map(|(k, v)| (k.to_owned(), v.into())).collect();

@@ -6,6 +6,7 @@ use super::options::{ModelArgs, positive, read_text};
 use super::out::{Done, Failure, Progress, error, interrupt, note, say, text};
 use super::text::{Align, Table, duration, rate, thousands};
 use super::Global;
+use kinglet::format::Section;
 use kinglet::model::Model;
 use kinglet::session::{Options, Plan, Session};
 use kinglet::tokenizer::{EncodeOptions, TokenId};
@@ -82,7 +83,7 @@ pub(crate) fn run(global: Global, args: &PerplexityArgs) -> Done {
     let machine = Machine::new(global, args.model.threads)?;
     let file = engine::open(&args.model.model)?;
     let model = engine::model(&args.model.model, &file)?;
-    let tokenizer = engine::tokenizer(&args.model.model, &model)?;
+    let tokenizer = &engine::tokenizer(&args.model.model, &model)?;
 
     let content = read_text(&args.file)?;
     // Control tokens spelled out in a text are text.
@@ -179,8 +180,8 @@ fn same_tokens(model: &Model<'_>, other: &Model<'_>, other_path: &Path) -> Done 
     if expected != got {
         return Err(Failure::file(other_path, format_args!("vocabulary: expected {expected} tokens as in the model, got {got}")));
     }
-    let section = |model: &Model<'_>| model.container().section(kinglet::format::Section::Tokenizer).to_vec();
-    if other.tokenizer().is_some() && section(model) != section(other) {
+    let section = |model: &Model<'_>| model.container().section(Section::Tokenizer).to_vec();
+    if !section(other).is_empty() && section(model) != section(other) {
         return Err(Failure::file(other_path, "tokenizer: expected that of the model, got another"));
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! `kinglet run`: a text goes on.
 
 use super::engine::{self, Machine};
-use super::generate::{End, Limits, Writer};
+use super::generate::{End, Limits, Writer, note_bytes};
 use super::options::{ContextArgs, ModelArgs, PromptArgs, SamplingArgs, required_prompt};
 use super::out::{Done, Failure, error, interrupt, note, text};
 use super::sampling::{Chooser, Stops};
@@ -51,7 +51,7 @@ pub(crate) fn run(global: Global, args: &RunArgs) -> Done {
     let machine = Machine::new(global, args.model.threads)?;
     let file = engine::open(&args.model.model)?;
     let model = engine::model(&args.model.model, &file)?;
-    let tokenizer = engine::tokenizer(&args.model.model, &model)?;
+    let tokenizer = &engine::tokenizer(&args.model.model, &model)?;
     let tokens = engine::encode(tokenizer, &prompt, &EncodeOptions::default())?;
     let context = args.context.resolve(model.spec().context);
     let plan = engine::plan(&model, &args.model, context)?;
@@ -63,6 +63,7 @@ pub(crate) fn run(global: Global, args: &RunArgs) -> Done {
         note!("kinglet: warning: -c {context} is more than the {} positions that the model was made for", model.spec().context);
     }
     let mut arena = engine::arena(&plan)?;
+    let arena_bytes = arena.len();
     let mut session = engine::session(&model, &plan, &mut arena, &machine)?;
     let seed = args.sampling.seed();
     let mut chooser = Chooser::new(&args.sampling, tokenizer, model.spec().vocab, context, seed)?;
@@ -91,6 +92,9 @@ pub(crate) fn run(global: Global, args: &RunArgs) -> Done {
         duration(load)
     );
     story.note();
+    if global.verbose {
+        note_bytes(file.bytes().len(), arena_bytes);
+    }
     match story.end {
         End::Interrupt => Err(Failure::Interrupted),
         End::ContextFull if args.predict != -2 => Err(error(format_args!(
