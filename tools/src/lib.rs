@@ -13,4 +13,5 @@ pub mod family;
 pub mod output;
 pub mod parameters;
 pub mod report;
+pub mod tokenizer_compiler;
 pub mod writer;

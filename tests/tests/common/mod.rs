@@ -1,0 +1,4 @@
+//! Inputs shared by the tokenizer tests.
+
+pub(crate) mod families;
+pub(crate) mod text;
