@@ -11,6 +11,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError, SourceType};
 use crate::family::{ConfigError, Model, Source};
 use crate::output::{Output, OutputError};
 use crate::report::Report;
+use crate::tokenizer_compiler::{self, TokenizerCompileError};
 use crate::writer::{self, Head, Writer};
 use kinglet::format::Entry;
 use kinglet::spec::{self, Role, Spec, SpecError};
@@ -30,6 +31,9 @@ pub const EMBED_AND_HEAD_OF_Q4: DType = DType::Q8;
 
 /// Output bytes of a chunk: enough tiles for many threads, little memory.
 const CHUNK_BYTES: usize = 8 << 20;
+
+/// Characters of a model's name, at most.
+const MAX_NAME: usize = 200;
 
 /// The element types of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +97,25 @@ impl ResolvedTypes {
     }
 }
 
+/// What a user may choose.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// Element types.
+    pub types: Types,
+    /// The model's name in the file; by default that of the checkpoint's folder.
+    pub name: Option<&'a str>,
+    /// Leave the tokenizer out: the model then takes and gives token ids only.
+    pub no_tokenizer: bool,
+}
+
+impl Options<'_> {
+    /// A file of one type, as far as the defaults go.
+    #[must_use]
+    pub const fn of(weights: DType) -> Self {
+        Self { types: Types::of(weights), name: None, no_tokenizer: false }
+    }
+}
+
 /// Who watches a conversion, and may end it.
 pub trait Observer: Sync {
     /// It begins; the checkpoint has so many bytes of weights.
@@ -124,15 +147,13 @@ pub struct Conversion<'c> {
 impl<'c> Conversion<'c> {
     /// Reads `config.json`, maps the model's tensors to those of the checkpoint, and checks names, shapes and types.
     ///
-    /// `name` is the model's name in the file; by default that of the folder.
-    ///
     /// # Errors
     /// What is missing, wrong or not supported.
-    pub fn plan(checkpoint: &'c Checkpoint, types: Types, name: Option<&str>) -> Result<Self, ConvertError> {
+    pub fn plan(checkpoint: &'c Checkpoint, options: &Options<'_>) -> Result<Self, ConvertError> {
         let model = Model::from_config(&checkpoint.config()?)?;
         let spec = model.spec();
         spec.check_supported()?;
-        let types = types.resolve(&spec)?;
+        let types = options.types.resolve(&spec)?;
         let entries = writer::entries(&spec, |role| types.of(role)).ok_or(ConvertError::TooLarge)?;
         let prefix = model.prefix(|name| checkpoint.contains(name));
         let mut warnings = model.warnings().to_vec();
@@ -158,12 +179,9 @@ impl<'c> Conversion<'c> {
             sources.push(source);
         }
         check_unused(checkpoint, &model, prefix, &used, &mut warnings)?;
-        let name = name.map_or_else(|| folder_name(checkpoint.folder()), str::to_owned);
-        let head = Head {
-            meta: meta(&name, &model, types, &dtypes),
-            spec: model.spec_bytes().to_vec(),
-            ..text_sections(checkpoint, &spec, &mut warnings)?
-        };
+        let name = options.name.map_or_else(|| folder_name(checkpoint.folder()), |name| name.chars().take(MAX_NAME).collect());
+        let text = if options.no_tokenizer { Head::default() } else { text_sections(checkpoint, spec.vocab, &mut warnings)? };
+        let head = Head { meta: meta(&name, &model, types, &dtypes), spec: model.spec_bytes().to_vec(), ..text };
         writer::layout(&head, &entries).ok_or(ConvertError::TooLarge)?;
         Ok(Self { checkpoint, model, types, head, entries, sources, warnings, source_bytes })
     }
@@ -377,7 +395,7 @@ fn folder_name(folder: &Path) -> String {
         [_, snapshots, repository] if snapshots == "snapshots" && repository.starts_with("models--") => {
             repository["models--".len()..].replacen("--", "/", 1)
         }
-        [name, ..] => name.chars().take(200).collect(),
+        [name, ..] => name.chars().take(MAX_NAME).collect(),
         [] => String::new(),
     }
 }
@@ -396,8 +414,13 @@ fn meta(name: &str, model: &Model, types: ResolvedTypes, sources: &BTreeSet<Sour
 }
 
 /// The sections that turn text into tokens, and conversations into text.
-fn text_sections(_checkpoint: &Checkpoint, _spec: &Spec<'_>, _warnings: &mut Vec<String>) -> Result<Head, ConvertError> {
-    Ok(Head::default())
+fn text_sections(checkpoint: &Checkpoint, vocab: u32, warnings: &mut Vec<String>) -> Result<Head, ConvertError> {
+    let Some(json) = checkpoint.text("tokenizer.json")? else { return Err(ConvertError::NoTokenizer) };
+    let (config, generation) = (checkpoint.text("tokenizer_config.json")?, checkpoint.text("generation_config.json")?);
+    let (config, generation) = (config.as_deref().map(str::as_bytes), generation.as_deref().map(str::as_bytes));
+    let compiled = tokenizer_compiler::compile(json.as_bytes(), config, generation, vocab)?;
+    warnings.extend(compiled.notes);
+    Ok(Head { tokenizer: compiled.section, ..Head::default() })
 }
 
 /// Why a checkpoint cannot be converted.
@@ -417,6 +440,10 @@ pub enum ConvertError {
     Shape { file: String, name: String, expected: Vec<usize>, got: Vec<usize> },
     /// A tensor that the family knows nothing of.
     UnusedTensor { name: String, family: &'static str },
+    /// There is no tokenizer.json.
+    NoTokenizer,
+    /// The tokenizer cannot be compiled.
+    Tokenizer(TokenizerCompileError),
     /// A weight that cannot be stored. Row and column are those of the checkpoint's tensor.
     Weight { name: String, file: String, row: usize, col: usize, value: f32, problem: &'static str },
     /// A quantiser's refusal that names no weight.
@@ -451,6 +478,12 @@ impl From<SpecError> for ConvertError {
     }
 }
 
+impl From<TokenizerCompileError> for ConvertError {
+    fn from(e: TokenizerCompileError) -> Self {
+        Self::Tokenizer(e)
+    }
+}
+
 impl From<OutputError> for ConvertError {
     fn from(e: OutputError) -> Self {
         Self::Output(e)
@@ -475,6 +508,8 @@ impl std::fmt::Display for ConvertError {
                     "tensor `{name}` has no place in a {family} model as config.json describes it; the file would not be the same model"
                 )
             }
+            Self::NoTokenizer => write!(f, "tokenizer.json is missing; --no-tokenizer makes a file that takes and gives token ids only"),
+            Self::Tokenizer(e) => e.fmt(f),
             Self::Weight { name, file, row, col, value, problem } => {
                 write!(f, "{file}: tensor `{name}`, row {row}, column {col}: the weight {value:e} {problem}")
             }

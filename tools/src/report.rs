@@ -122,14 +122,14 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<15} {:>7} {:<8} {:>16} {:>7} {:>8} {:>16}", "tensors", "count", "type", "weights", "bits", "SNR dB", "bytes")?;
+        writeln!(f, "{:<16} {:>7} {:<8} {:>16} {:>7} {:>8} {:>16}", "tensors", "count", "type", "weights", "bits", "SNR dB", "bytes")?;
         let total = self.total();
-        let rule = "-".repeat(83);
+        let rule = "-".repeat(84);
         writeln!(f, "{rule}")?;
         for group in self.groups.iter().chain([&total]) {
             if group.name == "total" {
                 let head = self.file_bytes - total.bytes;
-                writeln!(f, "{:<15} {:>7} {:<8} {:>16} {:>7} {:>8} {:>16}", "head of the file", "", "", "", "", "", thousands(head))?;
+                writeln!(f, "{:<16} {:>7} {:<8} {:>16} {:>7} {:>8} {:>16}", "head of the file", "", "", "", "", "", thousands(head))?;
                 writeln!(f, "{rule}")?;
             }
             let types: Vec<_> = group.types.iter().map(|t| t.name()).collect();
@@ -137,7 +137,7 @@ impl fmt::Display for Report {
             let bytes = if group.name == "total" { self.file_bytes } else { group.bytes };
             let bits = bytes as f64 * 8.0 / group.weights.max(1) as f64;
             let (count, weights, snr) = (thousands(group.tensors as u64), thousands(group.weights), group.snr());
-            writeln!(f, "{name:<15} {count:>7} {:<8} {weights:>16} {bits:>7.3} {snr:>8} {:>16}", types.join(","), thousands(bytes))?;
+            writeln!(f, "{name:<16} {count:>7} {:<8} {weights:>16} {bits:>7.3} {snr:>8} {:>16}", types.join(","), thousands(bytes))?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kinglet_quant::DType;
 use kinglet_tools::checkpoint::Checkpoint;
-use kinglet_tools::convert::{Conversion, ConvertError, Observer, Types};
+use kinglet_tools::convert::{Conversion, ConvertError, Observer, Options, Types};
 use kinglet_tools::output::Output;
 use kinglet_tools::report;
 use std::io::{IsTerminal, Write};
@@ -55,6 +55,9 @@ struct Args {
     /// The model's name in the file [default: the folder's name]
     #[arg(long)]
     name: Option<String>,
+    /// Leave the tokenizer out: the model then takes and gives token ids only
+    #[arg(long)]
+    no_tokenizer: bool,
     /// Overwrite the output
     #[arg(short, long)]
     force: bool,
@@ -149,7 +152,8 @@ fn run(args: &Args, signal: &Arc<AtomicUsize>) -> Result<(), ConvertError> {
     }
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let types = Types { weights: args.weights.into(), embed: args.embed_type.map(Into::into), head: args.head_type.map(Into::into) };
-    let conversion = Conversion::plan(&checkpoint, types, args.name.as_deref())?;
+    let options = Options { types, name: args.name.as_deref(), no_tokenizer: args.no_tokenizer };
+    let conversion = Conversion::plan(&checkpoint, &options)?;
     for warning in conversion.warnings() {
         eprintln!("quantize: warning: {warning}");
     }
