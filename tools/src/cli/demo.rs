@@ -63,8 +63,8 @@ pub(crate) fn run(global: Global, args: &DemoArgs) -> Done {
         let plan = Plan::new(model.spec(), Options { context, ..Options::default() }).map_err(|e| Failure::file(&path, e))?;
         let mut arena = engine::arena(&plan)?;
         let mut session = engine::session(&model, &plan, &mut arena, &machine)?;
-        let mut chooser = Chooser::new(&sampling, tokenizer, model.spec().vocab, context, args.seed)?;
-        let mut stops = Stops::new(&[])?;
+        let mut chooser = Chooser::new(&sampling, &[], model.spec().vocab, context, args.seed)?;
+        let mut stops = Stops::new(&[], &mut [])?;
         let limits = Limits { tokens: Some(args.predict), keep: Some(tokens.len()) };
         memory::reset_peak();
         text(format!("{dtype}: {PROMPT}").as_bytes())?;

@@ -84,13 +84,12 @@ impl<'s, 'a, 'm> Writer<'s, 'a, 'm> {
         &mut self,
         prompt: &[TokenId],
         limits: Limits,
-        chooser: &mut Chooser,
-        stops: &mut Stops,
+        chooser: &mut Chooser<'_>,
+        stops: &mut Stops<'_>,
         sink: &mut dyn FnMut(&str) -> Done,
     ) -> Result<Story, Failure> {
         let start = Instant::now();
         self.history.extend_from_slice(prompt);
-        chooser.see(prompt);
         let mut story = Story { end: End::Limit, prompt_tokens: 0, prompt_seconds: 0.0, generated: 0, seconds: 0.0, shifts: 0 };
         story.prompt_tokens = self.history.len() - self.session.position();
         let mut decoder = Decoder::new(self.tokenizer, DecodeOptions { skip_special: true, continues: true });
@@ -119,7 +118,7 @@ impl<'s, 'a, 'm> Writer<'s, 'a, 'm> {
                 first = Some(now);
                 story.prompt_seconds = (now - start).as_secs_f64();
             }
-            let token = chooser.choose(logits)?;
+            let token = chooser.choose(logits, &self.history)?;
             story.generated += 1;
             self.history.push(token);
             if self.tokenizer.is_end(token) {

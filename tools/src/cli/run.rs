@@ -4,7 +4,7 @@ use super::engine::{self, Machine};
 use super::generate::{End, Limits, Writer, note_bytes};
 use super::options::{ContextArgs, ModelArgs, PromptArgs, SamplingArgs, required_prompt};
 use super::out::{Done, Failure, error, interrupt, note, text};
-use super::sampling::{Chooser, Stops};
+use super::sampling::{self, Chooser, Stops};
 use super::text::{duration, thousands};
 use super::Global;
 use kinglet::tokenizer::EncodeOptions;
@@ -66,9 +66,12 @@ pub(crate) fn run(global: Global, args: &RunArgs) -> Done {
     let arena_bytes = arena.len();
     let mut session = engine::session(&model, &plan, &mut arena, &machine)?;
     let seed = args.sampling.seed();
-    let mut chooser = Chooser::new(&args.sampling, tokenizer, model.spec().vocab, context, seed)?;
+    let biases = sampling::biases(&args.sampling, tokenizer, model.spec().vocab)?;
+    let mut chooser = Chooser::new(&args.sampling, &biases, model.spec().vocab, context, seed)?;
     let stops: Vec<String> = args.sampling.stop.iter().map(|s| args.prompt.unescaped(s)).collect();
-    let mut stops = Stops::new(&stops)?;
+    let stops: Vec<&str> = stops.iter().map(String::as_str).collect();
+    let mut held = sampling::held(&stops);
+    let mut stops = Stops::new(&stops, &mut held)?;
     let load = start.elapsed().as_secs_f64();
 
     // The beginning token is not the user's to count, and always worth keeping.
