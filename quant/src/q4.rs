@@ -12,6 +12,7 @@
 //!         mins:   [u8; 16]                         byte 2r+b = m of row r, block b
 //! ```
 //!
+//! `row_scale` and `row_min` are any finite floats; a row whose blocks lie above 0 is written with both negative.
 //! Rows and columns that only pad hold zeros everywhere: `q`, `s`, `m`, `row_scale`, `row_min`.
 //!
 //! **Why nothing overflows.** With activations in -127..=127 a product `q * x` is at most 1,905 in size, a pair

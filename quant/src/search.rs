@@ -57,6 +57,8 @@ pub(crate) struct Block {
     pub(crate) h: [f32; BLOCK],
     /// Weights that are not padding.
     pub(crate) len: usize,
+    /// The sum of the importance.
+    pub(crate) total: f32,
 }
 
 /// A row as blocks, times a power of two that brings its largest weight into 0.5..1.
@@ -104,7 +106,7 @@ impl Row {
         let blocks = (0..weights.len().div_ceil(BLOCK)).map(|b| {
             let at = b * BLOCK;
             let len = BLOCK.min(weights.len() - at);
-            let mut block = Block { w: [0.0; BLOCK], h: [0.0; BLOCK], len };
+            let mut block = Block { w: [0.0; BLOCK], h: [0.0; BLOCK], len, total: 0.0 };
             for i in 0..len {
                 block.w[i] = (f64::from(weights[at + i]) / unit) as f32;
                 block.h[i] = match importance {
@@ -112,29 +114,26 @@ impl Row {
                     _ => 1.0,
                 };
             }
+            block.total = sum(&block.h, &block.h, |h, _| h);
             block
         });
         Some(Row { blocks: blocks.collect(), unit })
     }
 }
 
-/// Sums over a block, each of `N` terms in 8 lanes: written so that it compiles to vector instructions, while the order
-/// of every sum is the same on every machine.
+/// The sum over a block of a term for every weight and its importance, in 8 lanes and one fixed tree: the same on every
+/// machine. One sum at a time, because that is what compiles to plain vector code.
 #[inline(always)]
-pub(crate) fn sums<const N: usize>(block: &Block, terms: impl Fn(f32, f32) -> [f32; N]) -> [f32; N] {
-    let mut lanes = [[0.0f32; LANES]; N];
-    for (w, h) in block.w.as_chunks::<LANES>().0.iter().zip(block.h.as_chunks::<LANES>().0) {
-        for l in 0..LANES {
-            let terms = terms(w[l], h[l]);
-            for n in 0..N {
-                lanes[n][l] += terms[n];
-            }
+pub(crate) fn sum(w: &[f32; BLOCK], h: &[f32; BLOCK], term: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    for (w, h) in w.as_chunks::<LANES>().0.iter().zip(h.as_chunks::<LANES>().0) {
+        for ((lane, w), h) in lanes.iter_mut().zip(w).zip(h) {
+            *lane += term(*w, *h);
         }
     }
-    lanes.map(tree)
+    tree(lanes)
 }
 
-/// The sum of 8 lanes in one fixed tree.
 fn tree(v: [f32; LANES]) -> f32 {
     ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
 }

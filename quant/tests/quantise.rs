@@ -79,6 +79,11 @@ impl Kind {
     }
 }
 
+/// Whether `searched` is no worse than `plain`, but for what the rounding of the row's scales to f32 does.
+fn no_worse(searched: ErrorStats, plain: ErrorStats) -> bool {
+    searched.noise <= plain.noise * (1.0 + 1e-5) + plain.signal * 1e-10
+}
+
 fn stats(row: &[f32], decoded: &[f32]) -> ErrorStats {
     let mut stats = ErrorStats::default();
     stats.add(row, decoded);
@@ -159,7 +164,7 @@ fn no_shape_is_worse_than_a_plain_fit() {
     for kind in Kind::ALL {
         for (name, row) in shapes() {
             let (searched, plain) = (kind.stats(&row), stats(&row, &plain(kind, &row)));
-            if searched.noise > plain.noise + 1e-12 * plain.signal {
+            if !no_worse(searched, plain) {
                 failures.push(format!("{kind:?} {name}: {:.2} dB, plain {:.2}", searched.snr_db(), plain.snr_db()));
             }
         }
@@ -187,14 +192,14 @@ fn normal_weights_reach_the_known_quality() {
 fn weights_on_a_grid_come_back() {
     let mut r = Random(3);
     for trial in 0..50 {
-        let most = 1 + r.below(255);
+        let (most, top) = (1 + r.below(255), if trial % 2 == 0 { 15 } else { 3 + r.below(12) });
         let (scale, min) = (0.01 + r.uniform().abs(), 0.01 + r.uniform().abs());
         let (mut four, mut eight) = (Vec::new(), Vec::new());
         for _ in 0..12 {
             let (s, m) = ((1 + r.below(most)) as f32, r.below(256) as f32);
             for i in 0..BLOCK {
-                // The ends of the range occur, as they do in a block that was quantised to its extremes.
-                let q = if i < 2 { 15 * i as u32 } else { r.below(16) } as f32;
+                // Both ends of a range occur: of the whole range, or of a part that this trial keeps to.
+                let q = if i < 2 { top * i as u32 } else { r.below(top + 1) } as f32;
                 four.push(scale * (s * q) - min * m);
                 let q = if i < 1 { 127.0 } else { r.below(255) as f32 - 127.0 };
                 eight.push(scale * (s * q));
@@ -395,7 +400,7 @@ fn rows() -> impl Strategy<Value = Vec<Vec<f32>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 128 }))]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 128 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_rows(rows in rows()) {
@@ -411,8 +416,8 @@ proptest! {
                 prop_assert_eq!(&kind.decode(&alone)[0], &decoded[lane]);
                 let searched = stats(row, &kind.read_row(&tile, lane, cols));
                 let plain = stats(row, &plain(kind, row));
-                prop_assert!(searched.noise <= plain.noise + 1e-12 * plain.signal,
-                    "{:?} row {}: {:.2} dB, plain {:.2}", kind, lane, searched.snr_db(), plain.snr_db());
+                prop_assert!(no_worse(searched, plain),
+                    "{:?} row {}: {:?}, plain {:?}", kind, lane, searched, plain);
                 // A block that no other block outshines is never off by much more than a step.
                 let peak = row.iter().fold(0.0f32, |m, w| m.max(w.abs()));
                 let step = f64::from(peak) * if kind == Kind::Q4 { 2.0 / 15.0 } else { 1.0 / 127.0 };

@@ -7,7 +7,8 @@
 //!
 //! ```
 //! use kinglet::spec::{BlockSpec, Spec, Stack};
-//! let spec = Spec { vocab: 1024, hidden: 64, context: 128, ..Spec::decoder(&[BlockSpec::default()], &[0, 0]) };
+//! let mut spec = Spec::decoder(&[BlockSpec::default()], &[0, 0]);
+//! (spec.vocab, spec.hidden, spec.context) = (1024, 64, 128);
 //! let mut bytes = [0; 512];
 //! let len = spec.encode(&mut bytes).unwrap();
 //! assert_eq!(Spec::parse(&bytes[..len]).unwrap(), spec);

@@ -7,27 +7,28 @@
 //!             quantise to grids over a raster of ranges somewhat narrower than the block's, and refit a and b to the
 //!             quants by least squares; keep the few best
 //! 2. heads    row_scale = the step whose multiples 0..=255 suit the a best; row_min likewise for -b
-//! 3. descent  for every block, from every grid kept: integers s nearby, m refitted to each, then single steps in
-//!             s and m while they help; then row_scale and row_min by least squares; repeat while it helps
+//! 3. codes    for every block, from every grid kept: integers s nearby, with the m that suits each; then single steps
+//!             in s and m while they help
 //! ```
 //!
+//! The last step sees the head as it is stored, so that only the 8-bit grain of s and m is left to be paid for, and most
+//! of that is made up for by choosing both together. Refitting the head to the codes gains nothing worth having.
+//!
 //! Minima are counted downward from 0, so that a block of positive weights far from 0 has no good grid. Steps 2 and 3
-//! are therefore also run on the negated row (its scale and minimum are then negative): the better of the two stays.
-//! For ordinary rows this is a second draw of how offsets round.
+//! are therefore also run on the negated row (its scale and minimum are then negative), and the better of the two is
+//! stored. For ordinary rows this is a second draw of how offsets round.
 
-use super::{HEAD_BYTES, RowHead, tile_bytes, write_block, write_head};
-use crate::search::{Block, Row, check, common_step, sums};
-use crate::{BLOCK, QuantiseError, round_half_even};
+use super::{RowHead, tile_bytes, write_block, write_head};
+use crate::search::{Block, Row, check, common_step, sum};
+use crate::{QuantiseError, round_half_even};
 
 /// Grids kept per block.
-const KEPT: usize = 2;
+const KEPT: usize = 4;
 /// How much of the half-range step 1 cuts off either end: the raster's numbers of steps and their width.
-const CUTS: usize = 8;
-const CUT: f32 = 0.025;
+const CUTS: usize = 6;
+const CUT: f32 = 0.03;
 /// Integer scales tried on either side of a grid's own.
-const REACH: i32 = 2;
-/// Times that the row's head and the blocks are fitted to each other.
-const ROUNDS: usize = 4;
+const REACH: i32 = 1;
 /// The highest level.
 const TOP: f32 = 15.0;
 
@@ -45,30 +46,29 @@ const TOP: f32 = 15.0;
 pub fn quantise_tile(rows: &[&[f32]], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), QuantiseError> {
     let cols = check(rows, importance)?;
     assert_eq!(Some(out.len()), tile_bytes(cols), "bytes of the tile");
-    debug_assert!(out.len() >= HEAD_BYTES);
     out.fill(0);
     for (lane, weights) in rows.iter().enumerate() {
         let Some(mut row) = Row::new(weights, importance) else {
             continue;
         };
         let mut grids: Vec<[Grid; KEPT]> = row.blocks.iter().map(grids).collect();
-        let up = fit_row(&row.blocks, &grids);
+        let (plain, searched) = (plain_fit(&row.blocks), fit_row(&row.blocks, &grids));
+        let up = if plain.error < searched.error { plain } else { searched };
         row.negate();
         grids.iter_mut().flatten().for_each(Grid::negate);
         let down = fit_row(&row.blocks, &grids);
-        let sign = if down.error < up.error { -1.0 } else { 1.0 };
-        let fit = if sign < 0.0 {
-            down
+        let (sign, fit) = if down.error < up.error {
+            (-1.0, down)
         } else {
             row.negate();
-            up
+            (1.0, up)
         };
         let unit = sign * row.unit;
         let head = RowHead { scale: (f64::from(fit.scale) * unit) as f32, min: (f64::from(fit.min) * unit) as f32 };
         write_head(out, lane, head);
         for (b, (code, block)) in fit.codes.iter().zip(&row.blocks).enumerate() {
-            let (a, offset) = fit.grid(*code);
-            let mut quants = quants(block, a, offset).map(|q| q as u8);
+            let (_, offset, inverse) = steps(fit.scale, fit.min, *code);
+            let mut quants = block.w.map(|w| quant((w - offset) * inverse) as u8);
             quants[block.len..].fill(0);
             write_block(out, lane, b, code.s, code.m, &quants);
         }
@@ -82,19 +82,22 @@ impl Row {
     }
 }
 
-/// Levels `a * q + b`, and how much a squared change of `a` costs when `b` follows it.
+/// Levels `a * q + b`.
 #[derive(Clone, Copy, Debug)]
 struct Grid {
     a: f32,
     b: f32,
+    /// The highest q in use.
+    top: f32,
+    /// How much a squared change of `a` costs when `b` follows it.
     stiffness: f32,
     error: f32,
 }
 
 impl Grid {
-    /// The same levels for negated weights.
+    /// The same levels for negated weights, the lowest one in use at q = 0 again.
     fn negate(&mut self) {
-        self.b = -(self.b + TOP * self.a);
+        self.b = -(self.b + self.top * self.a);
     }
 }
 
@@ -114,22 +117,10 @@ struct Fit {
     error: f64,
 }
 
-impl Fit {
-    fn grid(&self, code: Code) -> (f32, f32) {
-        (self.scale * f32::from(code.s), -(self.min * f32::from(code.m)))
-    }
-}
-
 /// The quant nearest to a weight that is `v` steps above the lowest level.
 fn quant(v: f32) -> f32 {
     let v = if v > 0.0 { v } else { 0.0 };
     round_half_even(if v < TOP { v } else { TOP })
-}
-
-/// The quants of a block, as floats; all 0 for a step of 0.
-fn quants(block: &Block, a: f32, b: f32) -> [f32; BLOCK] {
-    let inverse = if a > 0.0 { 1.0 / a } else { 0.0 };
-    block.w.map(|w| quant((w - b) * inverse))
 }
 
 /// Sums over a block and its quants, each with the importance as a factor.
@@ -146,15 +137,17 @@ fn grids(block: &Block) -> [Grid; KEPT] {
     let high = used.iter().fold(f32::NEG_INFINITY, |m, w| m.max(*w));
     // In units of the block: -1..=1. Sums of squares then lose nothing to an offset that all weights share.
     let (middle, half) = (0.5 * (low + high), 0.5 * (high - low));
-    let flat = Grid { a: 0.0, b: middle, stiffness: 0.0, error: f32::INFINITY };
+    let flat = Grid { a: 0.0, b: middle, top: TOP, stiffness: 0.0, error: f32::INFINITY };
     let mut best = [flat; KEPT];
     if half < 1e-9 {
         return best;
     }
     let centred = Block { w: block.w.map(|w| (w - middle) / half), ..*block };
-    let [h, w, ww] = sums(&centred, |w, h| [h, h * w, h * w * w]);
-    let mut offer = |low: f32, a: f32| {
-        let m = moments(&centred, low, 1.0 / a);
+    let h = centred.total;
+    let w = sum(&centred.w, &centred.h, |w, h| h * w);
+    let ww = sum(&centred.w, &centred.h, |w, h| h * w * w);
+    let mut offer = |low: f32, high: f32, top: f32, margin: f32| {
+        let m = moments(&centred, low, top / (high - low));
         let spread = m.qq - m.q * m.q / h;
         if spread <= 0.0 {
             return;
@@ -164,11 +157,11 @@ fn grids(block: &Block) -> [Grid; KEPT] {
         let b = (w - a * m.q) / h;
         let error = ww - w * w / h - a * along;
         // Grids with the same quants have the same sums, and so the same step to the bit.
-        let grid = Grid { a: a * half, b: middle + b * half, stiffness: spread, error };
+        let grid = Grid { a: a * half, b: middle + b * half, top, stiffness: spread, error };
         if a > 0.0 && best.iter().all(|kept| kept.a != grid.a) {
             let mut grid = grid;
             for kept in &mut best {
-                if grid.error < kept.error {
+                if grid.error + margin < kept.error {
                     core::mem::swap(kept, &mut grid);
                 }
             }
@@ -176,13 +169,13 @@ fn grids(block: &Block) -> [Grid; KEPT] {
     };
     for i in 0..CUTS {
         for j in 0..CUTS {
-            let (low, high) = (-1.0 + CUT * i as f32, 1.0 - CUT * j as f32);
-            offer(low, (high - low) / TOP);
+            offer(-1.0 + CUT * i as f32, 1.0 - CUT * j as f32, TOP, 0.0);
         }
     }
-    // Weights that are on a grid already, of which they use only the middle levels.
-    for levels in 1..15 {
-        offer(-1.0, 2.0 / levels as f32);
+    // Weights that are on a grid already and do not use all of its levels. Only where that is no accident of rounding:
+    // the largest step of a row makes the scales of its other blocks coarse.
+    for top in (1u8..15).rev() {
+        offer(-1.0, 1.0, f32::from(top), 1e-6 * ww);
     }
     best
 }
@@ -190,10 +183,12 @@ fn grids(block: &Block) -> [Grid; KEPT] {
 /// The sums for quants of steps `1 / inverse` above `low`.
 #[inline]
 fn moments(block: &Block, low: f32, inverse: f32) -> Moments {
-    let [q, qq, wq] = sums(block, |w, h| {
-        let q = quant((w - low) * inverse);
-        [h * q, h * q * q, h * q * w]
-    });
+    let quants = block.w.map(|w| quant((w - low) * inverse));
+    let mut weighted = quants;
+    weighted.iter_mut().zip(&block.h).for_each(|(q, h)| *q *= h);
+    let q = sum(&weighted, &quants, |hq, _| hq);
+    let qq = sum(&weighted, &quants, |hq, q| hq * q);
+    let wq = sum(&weighted, &block.w, |hq, w| hq * w);
     Moments { q, qq, wq }
 }
 
@@ -201,29 +196,28 @@ fn moments(block: &Block, low: f32, inverse: f32) -> Moments {
 fn fit_row(blocks: &[Block], grids: &[[Grid; KEPT]]) -> Fit {
     let grids: Vec<[Grid; KEPT]> = blocks.iter().zip(grids).map(|(block, kept)| storable(block, kept)).collect();
     let steps: Vec<(f32, f32)> = grids.iter().map(|g| (g[0].a, g[0].stiffness)).collect();
-    let offsets: Vec<(f32, f32)> = grids.iter().map(|g| ((-g[0].b).max(0.0), 1.0)).collect();
-    let mut best = Fit { scale: common_step(&steps, 255), min: common_step(&offsets, 255), codes: Vec::new(), error: 0.0 };
+    let offsets: Vec<(f32, f32)> = blocks.iter().zip(&grids).map(|(block, g)| ((-g[0].b).max(0.0), block.total)).collect();
+    let mut fit = Fit { scale: common_step(&steps, 255), min: common_step(&offsets, 255), codes: Vec::new(), error: 0.0 };
     for (block, kept) in blocks.iter().zip(&grids) {
-        let (error, code) = code_block(block, kept, best.scale, best.min);
-        best.error += f64::from(error);
-        best.codes.push(code);
+        let (error, code) = code_block(block, kept, fit.scale, fit.min);
+        fit.error += f64::from(error);
+        fit.codes.push(code);
     }
-    for _ in 1..ROUNDS {
-        let Some(mut next) = refit(blocks, &best) else {
-            break;
-        };
-        for (block, code) in blocks.iter().zip(&mut next.codes) {
-            let error = error(block, next.scale, next.min, *code).0;
-            let (error, better) = descend(block, next.scale, next.min, error, *code);
-            *code = better;
-            next.error += f64::from(error);
-        }
-        if next.error >= best.error {
-            break;
-        }
-        best = next;
-    }
-    best
+    fit
+}
+
+/// Steps and minima that just cover every block, from its largest and smallest weight. In one row of many thousands, of
+/// few blocks, the search ends above this by a little.
+fn plain_fit(blocks: &[Block]) -> Fit {
+    let bounds = |b: &Block| b.w.iter().fold((0.0f32, 0.0f32), |(low, high), w| (low.min(*w), high.max(*w)));
+    let bounds: Vec<(f32, f32)> = blocks.iter().map(bounds).collect();
+    let step = |(low, high): (f32, f32)| (high - low) / TOP;
+    let scale = bounds.iter().fold(0.0f32, |m, b| m.max(step(*b))) / 255.0;
+    let min = bounds.iter().fold(0.0f32, |m, b| m.max(-b.0)) / 255.0;
+    let cover = |v: f32, unit: f32| if unit > 0.0 { (v / unit).ceil().min(255.0) as u8 } else { 0 };
+    let codes: Vec<Code> = bounds.iter().map(|b| Code { s: cover(step(*b), scale), m: cover(-b.0, min) }).collect();
+    let errors = blocks.iter().zip(&codes).map(|(block, code)| f64::from(error(block, scale, min, *code)));
+    Fit { scale, min, error: errors.sum(), codes }
 }
 
 /// The grids kept, those above 0 replaced by the best ones from 0 upward: a minimum cannot lift a grid.
@@ -235,13 +229,13 @@ fn storable(block: &Block, kept: &[Grid; KEPT]) -> [Grid; KEPT] {
     if high < 1e-9 {
         return kept.map(|grid| Grid { b: grid.b.min(0.0), ..grid });
     }
-    let mut best = Grid { a: high / TOP, b: 0.0, stiffness: 1.0, error: f32::INFINITY };
+    let mut best = Grid { a: high / TOP, b: 0.0, top: TOP, stiffness: 1.0, error: f32::INFINITY };
     for j in 0..2 * CUTS {
         let m = moments(block, 0.0, TOP / (high * (1.0 - 0.5 * CUT * j as f32)));
         let a = m.wq / m.qq;
         // The error, but for the squares of the weights.
         if -a * m.wq < best.error {
-            best = Grid { a, b: 0.0, stiffness: m.qq, error: -a * m.wq };
+            best = Grid { a, b: 0.0, top: TOP, stiffness: m.qq, error: -a * m.wq };
         }
     }
     kept.map(|grid| if grid.b > 0.0 { best } else { grid })
@@ -251,11 +245,10 @@ fn storable(block: &Block, kept: &[Grid; KEPT]) -> [Grid; KEPT] {
 fn code_block(block: &Block, kept: &[Grid; KEPT], scale: f32, min: f32) -> (f32, Code) {
     let mut best = (f32::INFINITY, Code { s: 0, m: 0 });
     let mut offer = |code: Code| {
-        let (error, mean) = error(block, scale, min, code);
+        let error = error(block, scale, min, code);
         if error < best.0 {
             best = (error, code);
         }
-        mean
     };
     for grid in kept {
         let s0 = if scale > 0.0 { round_half_even((grid.a / scale).min(255.0)) as i32 } else { 0 };
@@ -264,8 +257,8 @@ fn code_block(block: &Block, kept: &[Grid; KEPT], scale: f32, min: f32) -> (f32,
             // The middle of the grid stays where it is.
             let b = grid.b + 0.5 * TOP * (grid.a - scale * f32::from(s));
             let m = nearest_min(b, min);
-            let mean = offer(Code { s, m });
-            let refitted = nearest_min(mean - min * f32::from(m), min);
+            offer(Code { s, m });
+            let refitted = nearest_min(best_offset(block, scale, min, Code { s, m }), min);
             if refitted != m {
                 offer(Code { s, m: refitted });
             }
@@ -287,7 +280,7 @@ fn descend(block: &Block, scale: f32, min: f32, mut least: f32, mut code: Code) 
             let (Some(s), Some(m)) = (centre.s.checked_add_signed(ds), centre.m.checked_add_signed(dm)) else {
                 continue;
             };
-            let error = error(block, scale, min, Code { s, m }).0;
+            let error = error(block, scale, min, Code { s, m });
             if error < least {
                 (least, code) = (error, Code { s, m });
             }
@@ -298,49 +291,26 @@ fn descend(block: &Block, scale: f32, min: f32, mut least: f32, mut code: Code) 
     }
 }
 
-/// The squared error of a block under a code, and by how much the weights are above what is decoded, on average.
+/// The squared error of a block under a code.
 #[inline]
-fn error(block: &Block, scale: f32, min: f32, code: Code) -> (f32, f32) {
-    let (a, b) = (scale * f32::from(code.s), -(min * f32::from(code.m)));
-    let inverse = if a > 0.0 { 1.0 / a } else { 0.0 };
-    let [error, off, h] = sums(block, |w, h| {
+fn error(block: &Block, scale: f32, min: f32, code: Code) -> f32 {
+    let (a, b, inverse) = steps(scale, min, code);
+    sum(&block.w, &block.h, |w, h| {
         let above = w - b;
         let off = above - a * quant(above * inverse);
-        [h * (off * off), h * off, h]
-    });
-    (error, off / h)
+        h * (off * off)
+    })
 }
 
-/// The head of least squared error for these codes and their quants; the error is left to the caller.
-fn refit(blocks: &[Block], fit: &Fit) -> Option<Fit> {
-    // Unknown scale and min: w = scale * (s q) + min * (-m).
-    let (mut xx, mut xy, mut yy, mut xw, mut yw) = (0.0f64, 0.0f64, 0.0f64, 0.0f64, 0.0f64);
-    for (block, code) in blocks.iter().zip(&fit.codes) {
-        let (a, b) = fit.grid(*code);
-        let (s, y) = (f64::from(code.s), -f64::from(code.m));
-        let (mut h0, mut hq, mut hqq, mut hw, mut hqw) = (0.0f64, 0.0f64, 0.0f64, 0.0f64, 0.0f64);
-        for ((q, w), h) in quants(block, a, b).iter().zip(&block.w).zip(&block.h) {
-            let (q, w, h) = (f64::from(*q), f64::from(*w), f64::from(*h));
-            h0 += h;
-            hq += h * q;
-            hqq += h * q * q;
-            hw += h * w;
-            hqw += h * q * w;
-        }
-        xx += s * s * hqq;
-        xy += s * y * hq;
-        yy += y * y * h0;
-        xw += s * hqw;
-        yw += y * hw;
-    }
-    let determinant = xx * yy - xy * xy;
-    let (scale, min) = if determinant > 1e-12 * xx * yy {
-        ((xw * yy - yw * xy) / determinant, (yw * xx - xw * xy) / determinant)
-    } else if xx > 0.0 {
-        (xw / xx, 0.0)
-    } else {
-        return None;
-    };
-    let (scale, min) = (scale as f32, min as f32);
-    (scale > 0.0 && min >= 0.0).then(|| Fit { scale, min, codes: fit.codes.clone(), error: 0.0 })
+/// The offset that suits the quants of a block under a code best.
+#[inline]
+fn best_offset(block: &Block, scale: f32, min: f32, code: Code) -> f32 {
+    let (a, b, inverse) = steps(scale, min, code);
+    sum(&block.w, &block.h, |w, h| h * (w - a * quant((w - b) * inverse))) / block.total
+}
+
+/// Step and offset of a code, and the inverse of the step or 0.
+fn steps(scale: f32, min: f32, code: Code) -> (f32, f32, f32) {
+    let a = scale * f32::from(code.s);
+    (a, -(min * f32::from(code.m)), if a > 0.0 { 1.0 / a } else { 0.0 })
 }

@@ -9,8 +9,8 @@
 //!          row_scale = least squares, given every s and q
 //! ```
 
-use super::{HEAD_BYTES, QUANT_MAX, tile_bytes, write_block, write_head};
-use crate::search::{Block, Row, check, common_step, sums};
+use super::{QUANT_MAX, tile_bytes, write_block, write_head};
+use crate::search::{Block, Row, check, common_step, sum};
 use crate::{BLOCK, QuantiseError, round_half_even};
 
 /// Integer scales tried per block: one below the tightest, the rest above.
@@ -33,7 +33,6 @@ pub fn quantise_tile(rows: &[&[f32]], importance: Option<&[f32]>, out: &mut [u8]
     let cols = check(rows, importance)?;
     assert_eq!(Some(out.len()), tile_bytes(cols), "bytes of the tile");
     out.fill(0);
-    debug_assert!(out.len() >= HEAD_BYTES);
     for (lane, weights) in rows.iter().enumerate() {
         let Some(row) = Row::new(weights, importance) else {
             continue;
@@ -112,11 +111,10 @@ fn quant(w: f32, inverse: f32) -> f32 {
 
 fn error(block: &Block, step: f32) -> f32 {
     let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
-    let [error] = sums(block, |w, h| {
+    sum(&block.w, &block.h, |w, h| {
         let off = w - step * quant(w, inverse);
-        [h * (off * off)]
-    });
-    error
+        h * (off * off)
+    })
 }
 
 /// The row scale of least squared error for these block scales and their quants.
