@@ -9,8 +9,8 @@ use kinglet::format::{Container, FormatError};
 use kinglet::spec::{Activation, AttnPositions, BlockSpec, Ffn, Head, Norm, Positions, Spec, SpecError};
 use kinglet::tokenizer::TokenizerError;
 use kinglet_quant::DType;
-use kinglet_tests::synthetic::{self, FileBytes};
 use kinglet_tests::properties;
+use kinglet_tests::synthetic::{self, FileBytes};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -34,12 +34,7 @@ fn specs() -> Vec<(&'static str, Spec<'static>)> {
         ("two kinds of block", sized(Spec { head: Head::Own, ..Spec::decoder(&[llama, window], &[0, 1, 0]) })),
         (
             "learned positions, all biases",
-            sized(Spec {
-                positions: Positions::Learned,
-                final_norm: Norm::Layer,
-                head_bias: true,
-                ..Spec::decoder(&[gpt2], &[0, 0])
-            }),
+            sized(Spec { positions: Positions::Learned, final_norm: Norm::Layer, head_bias: true, ..Spec::decoder(&[gpt2], &[0, 0]) }),
         ),
     ]
 }
@@ -175,6 +170,27 @@ fn errors_are_sentences() {
     assert_eq!(error.to_string(), "spec: heads is 0, expected 1 to 1024");
     let error = TokenizerError::VocabularySize { expected: 3, got: 2 };
     assert!(error.to_string().contains('3') && error.to_string().contains('2'), "{error}");
+}
+
+/// What the fuzzers start from is sound, or they would spend their time on the first check.
+#[test]
+fn fuzz_seeds_are_sound() {
+    let seeds = |target: &str| {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+        let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+        assert!(files.len() >= 2, "{target}");
+        files.into_iter().map(|path| (std::fs::read(&path).unwrap(), path.display().to_string())).collect::<Vec<_>>()
+    };
+    for (bytes, path) in seeds("container") {
+        assert_eq!(properties::container(FileBytes::new(&bytes).bytes()), Ok(()), "{path}");
+    }
+    for (bytes, path) in seeds("tokenizer") {
+        let (rest, len) = bytes.split_last_chunk::<2>().unwrap();
+        let (section, text) = rest.split_at(rest.len() - usize::from(u16::from_le_bytes(*len)));
+        let vocab = u32::from_le_bytes(section[8..12].try_into().unwrap());
+        let text = std::str::from_utf8(text).unwrap();
+        assert_eq!(properties::tokenizer(section, vocab, text, &[]), Ok(()), "{path}");
+    }
 }
 
 fn base() -> &'static [u8] {

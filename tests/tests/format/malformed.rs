@@ -4,7 +4,7 @@ use kinglet::format::{ALIGN, Container, ENTRY_BYTES, FormatError, HEADER_BYTES, 
 use kinglet::spec::{Spec, SpecError};
 use kinglet::tokenizer::TokenizerError;
 use kinglet_quant::DType;
-use kinglet_tests::synthetic;
+use kinglet_tests::{synthetic, tokenizers};
 use kinglet_tools::tokenizer_compiler::compile;
 
 pub(crate) type Case<E> = (&'static str, Vec<u8>, E);
@@ -87,7 +87,11 @@ fn headers(file: &[u8]) -> Vec<Case<FormatError>> {
         ("the last reserved byte of the header", patched(file, 191, &[255]), ReservedHeader { at: 191 }),
         ("a section of all there is", patched(file, 24, &u64::MAX.to_le_bytes()), too_large),
         ("lengths that wrap around", patched(file, 104, &(u64::MAX - 4095).to_le_bytes()), too_large),
-        ("a length whose padding wraps around", patched(file, 88, &(u64::MAX - layout.offset(Section::Directory)).to_le_bytes()), too_large),
+        (
+            "a length whose padding wraps around",
+            patched(file, 88, &(u64::MAX - layout.offset(Section::Directory)).to_le_bytes()),
+            too_large,
+        ),
         (
             "an exabyte of data in a small file",
             patched(file, 104, &(1u64 << 60).to_le_bytes()),
@@ -221,8 +225,8 @@ fn specs(parts: &Parts) -> Vec<Case<FormatError>> {
 
 fn directories(file: &[u8]) -> Vec<Case<FormatError>> {
     use FormatError::{
-        DataLength, DirectoryLength, ExtraTensor, MissingTensor, ReservedEntry, Shape, TensorBeyondData, TensorLength, TensorOffset, TooLarge,
-        UnknownRole, UnknownType, VectorType, WrongTensor,
+        DataLength, DirectoryLength, ExtraTensor, MissingTensor, ReservedEntry, Shape, TensorBeyondData, TensorLength, TensorOffset,
+        TooLarge, UnknownRole, UnknownType, VectorType, WrongTensor,
     };
     let parts = &Parts::of(file);
     let container = Container::parse(file).unwrap();
@@ -305,11 +309,7 @@ fn directories(file: &[u8]) -> Vec<Case<FormatError>> {
             patch(1, 24, &4u64.to_le_bytes()),
             TensorLength { index: 1, key: key(1), expected: 288, got: 4 },
         ),
-        (
-            "an endless length",
-            patch(1, 24, &u64::MAX.to_le_bytes()),
-            TensorLength { index: 1, key: key(1), expected: 288, got: u64::MAX },
-        ),
+        ("an endless length", patch(1, 24, &u64::MAX.to_le_bytes()), TensorLength { index: 1, key: key(1), expected: 288, got: u64::MAX }),
         ("half a matrix by its type", patch(0, 4, &[3]), {
             let expected = DType::Q4.matrix_bytes(20, 72).unwrap() as u64;
             TensorLength { index: 0, key: key(0), expected, got: embedding.len_bytes().unwrap() }
@@ -322,7 +322,7 @@ fn directories(file: &[u8]) -> Vec<Case<FormatError>> {
         ("a tensor at the end of all integers", moved(u64::MAX - 63), offset(u64::MAX - 63)),
         (
             "data that ends in its last tensor",
-            parts.with(Section::Data, |data| drop(data.pop())),
+            parts.with(Section::Data, |data| data.truncate(data.len() - 1)),
             TensorBeyondData { index: n - 1, key: key(n - 1), data_len: data_len - 1 },
         ),
         ("no data", parts.with(Section::Data, Vec::clear), TensorBeyondData { index: 0, key: key(0), data_len: 0 }),
@@ -367,25 +367,12 @@ impl Tables {
     }
 }
 
-/// Ids 0 to 4 are the bytes a, b, c, d and a space, 5 to 7 are ab, cd, abcd; then `<s>` and `<s>x`; 10 is unused.
 pub(crate) fn byte_level() -> (&'static str, u32, Vec<Case<TokenizerError>>) {
     use TokenizerError as E;
-    let json = br#"{
-        "added_tokens": [
-            {"id": 8, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
-            {"id": 9, "content": "<s>x", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}
-        ],
-        "normalizer": null, "post_processor": null,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
-        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
-            "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
-            "vocab": {"a": 0, "b": 1, "c": 2, "d": 3, "\u0120": 4, "ab": 5, "cd": 6, "abcd": 7, "<s>": 8, "<s>x": 9},
-            "merges": ["a b", "c d", "ab cd"]}
-    }"#;
-    let section = &compile(json, None, Some(br#"{"eos_token_id": [8, 9]}"#), 11).unwrap().section;
+    let (json, vocab) = tokenizers::byte_level();
+    let section = &compile(json.as_bytes(), None, Some(br#"{"eos_token_id": [8, 9]}"#), vocab).unwrap().section;
     let t = Tables::of(section);
-    assert_eq!(t.vocab, 11);
+    assert_eq!((t.vocab, vocab), (11, 11));
     let patch = |at: usize, value: &[u8]| patched(section, at, value);
     let word = |at: usize, value: u32| patch(at, &value.to_le_bytes());
     let len = section.len() as u64;
@@ -405,11 +392,11 @@ pub(crate) fn byte_level() -> (&'static str, u32, Vec<Case<TokenizerError>>) {
         ("endless ends", word(36, 1 << 31), length_with(4 * ((1 << 31) - 2))),
         ("a beginning that does not exist", word(40, 11), E::HeaderToken { got: 11 }),
         ("an unknown token that is unused", word(44, 10), E::HeaderToken { got: 10 }),
-        ("an unknown model", patch(56, &[2]), unknown("model", 2)),
-        ("an unknown normalizer", patch(57, &[4]), unknown("normalizer", 4)),
-        ("an unknown split", patch(58, &[4]), unknown("split", 4)),
-        ("an unknown lead", patch(60, &[3]), unknown("lead", 3)),
-        ("an unknown decoder", patch(61, &[4]), unknown("decoder", 4)),
+        ("an unknown model", patch(56, &[2]), unknown("ModelKind", 2)),
+        ("an unknown normalizer", patch(57, &[4]), unknown("Normalizer", 4)),
+        ("an unknown split", patch(58, &[4]), unknown("Split", 4)),
+        ("an unknown lead", patch(60, &[3]), unknown("Lead", 3)),
+        ("an unknown decoder", patch(61, &[4]), unknown("DecoderKind", 4)),
         ("a header flag of 2", patch(62, &[2]), unknown("isolate_digits", 2)),
         ("options that exclude each other", patch(61, &[1]), E::Options { sentencepiece: false }),
         ("digits without their split", patch(59, &[3]), E::Options { sentencepiece: false }),
@@ -447,36 +434,13 @@ pub(crate) fn byte_level() -> (&'static str, u32, Vec<Case<TokenizerError>>) {
         ("an end twice", word(t.ends + 4, 8), E::EndToken { position: 1 }),
         ("an end that is unused", word(t.ends, 10), E::EndToken { position: 0 }),
     ];
-    ("byte-level", 11, cases)
+    ("byte-level", vocab, cases)
 }
 
-/// Ids 0 to 2 are control tokens, 3 to 258 the bytes, 259 a space, 260 an a with an accent.
 pub(crate) fn sentencepiece() -> (&'static str, u32, Vec<Case<TokenizerError>>) {
     use TokenizerError as E;
-    let bytes: String = (0..256).map(|b| format!(r#""<0x{b:02X}>": {}, "#, b + 3)).collect();
-    let added = |id: u32, text: &str| {
-        format!(
-            r#"{{"id": {id}, "content": "{text}", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}}"#
-        )
-    };
-    let json = format!(
-        r#"{{
-        "added_tokens": [{}, {}, {}],
-        "normalizer": {{"type": "Sequence", "normalizers": [
-            {{"type": "Prepend", "prepend": "▁"}}, {{"type": "Replace", "pattern": {{"String": " "}}, "content": "▁"}}]}},
-        "pre_tokenizer": null, "post_processor": null,
-        "decoder": {{"type": "Sequence", "decoders": [
-            {{"type": "Replace", "pattern": {{"String": "▁"}}, "content": " "}}, {{"type": "ByteFallback"}}, {{"type": "Fuse"}},
-            {{"type": "Strip", "content": " ", "start": 1, "stop": 0}}]}},
-        "model": {{"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null, "end_of_word_suffix": null,
-            "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
-            "vocab": {{"<unk>": 0, "<s>": 1, "</s>": 2, {bytes}"▁": 259, "á": 260}}, "merges": []}}
-    }}"#,
-        added(0, "<unk>"),
-        added(1, "<s>"),
-        added(2, "</s>")
-    );
-    let section = &compile(json.as_bytes(), None, None, 261).unwrap().section;
+    let (json, vocab) = tokenizers::sentencepiece();
+    let section = &compile(json.as_bytes(), None, None, vocab).unwrap().section;
     let t = Tables::of(section);
     let patch = |at: usize, value: &[u8]| patched(section, at, value);
     let text_of = |token: usize| t.text + u32::from_le_bytes(section[80 + 4 * token..][..4].try_into().unwrap()) as usize;
@@ -487,5 +451,5 @@ pub(crate) fn sentencepiece() -> (&'static str, u32, Vec<Case<TokenizerError>>) 
         ("digits cut out among pieces", patch(62, &[1]), E::Options { sentencepiece: true }),
         ("a byte token in the index", patch(t.index, &3u32.to_le_bytes()), E::IndexToken { position: 0 }),
     ];
-    ("SentencePiece", 261, cases)
+    ("SentencePiece", vocab, cases)
 }
