@@ -5,6 +5,7 @@
 //! Nothing here runs a model: that is the crate `kinglet`.
 #![deny(unsafe_code)]
 
+pub mod chat_template;
 pub mod checkpoint;
 pub mod cli;
 pub mod convert;
