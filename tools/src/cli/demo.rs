@@ -57,7 +57,7 @@ pub(crate) fn run(global: Global, args: &DemoArgs) -> Done {
         let (path, file, report) = tiny.convert(dtype)?;
         say!("\n{report}")?;
         let model = engine::model(&path, &file)?;
-        let tokenizer = &engine::tokenizer(&path, &model)?;
+        let tokenizer = engine::tokenizer(&path, &model)?;
         let tokens = engine::encode(tokenizer, PROMPT, &EncodeOptions::default())?;
         let context = (model.spec().context as usize).max(tokens.len());
         let plan = Plan::new(model.spec(), Options { context, ..Options::default() }).map_err(|e| Failure::file(&path, e))?;

@@ -161,6 +161,11 @@ impl Story {
         self.prompt_seconds
     }
 
+    /// Seconds that generation took, after the first token.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
     /// Tokens generated.
     pub(crate) fn generated(&self) -> usize {
         self.generated

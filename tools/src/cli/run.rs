@@ -51,7 +51,7 @@ pub(crate) fn run(global: Global, args: &RunArgs) -> Done {
     let machine = Machine::new(global, args.model.threads)?;
     let file = engine::open(&args.model.model)?;
     let model = engine::model(&args.model.model, &file)?;
-    let tokenizer = &engine::tokenizer(&args.model.model, &model)?;
+    let tokenizer = engine::tokenizer(&args.model.model, &model)?;
     let tokens = engine::encode(tokenizer, &prompt, &EncodeOptions::default())?;
     let context = args.context.resolve(model.spec().context);
     let plan = engine::plan(&model, &args.model, context)?;
