@@ -140,10 +140,18 @@ fn build_id() -> String {
     if let Some(id) = option_env!("KINGLET_BUILD_ID") {
         return id.to_owned();
     }
-    use sha2::Digest;
-    let mut hash = sha2::Sha256::new();
-    let read = std::env::current_exe().and_then(std::fs::File::open).and_then(|mut file| std::io::copy(&mut file, &mut hash));
-    read.map_or_else(|_| "unknown".into(), |_| text::hex(&hash.finalize()[..6]))
+    let digest = || {
+        use sha2::Digest;
+        let mut file = std::fs::File::open(std::env::current_exe()?)?;
+        let (mut hash, mut buffer) = (sha2::Sha256::new(), [0; 1 << 16]);
+        loop {
+            match std::io::Read::read(&mut file, &mut buffer)? {
+                0 => return Ok(text::hex(&hash.finalize()[..6])),
+                n => hash.update(&buffer[..n]),
+            }
+        }
+    };
+    digest().unwrap_or_else(|_: std::io::Error| "unknown".into())
 }
 
 #[cfg(test)]
