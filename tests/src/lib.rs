@@ -3,5 +3,6 @@
 //! The suites stand in `tests/`. [`synthetic`] writes a complete `.kgl` file with seeded random weights straight from
 //! a spec, so that options no committed checkpoint has are exercised too; [`run`] feeds tokens to a session.
 
+pub mod golden;
 pub mod run;
 pub mod synthetic;
