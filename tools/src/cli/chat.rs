@@ -148,7 +148,7 @@ pub(crate) fn run(global: Global, args: &ChatArgs) -> Done {
     let limits = Limits { tokens: usize::try_from(args.predict).ok(), keep: None };
     let mut talk = Talk {
         conversation: Conversation { template: &template, tokenizer, system, exchanges: Vec::new() },
-        writer: Writer::new(&mut session, tokenizer),
+        writer: Writer::new(&mut session, tokenizer, args.model.batch),
         chooser,
         stops: stops.iter().map(String::as_str).collect(),
         limits,

@@ -68,7 +68,7 @@ pub(crate) fn run(global: Global, args: &DemoArgs) -> Done {
         let limits = Limits { tokens: Some(args.predict), keep: Some(tokens.len()) };
         memory::reset_peak();
         text(format!("{dtype}: {PROMPT}").as_bytes())?;
-        let mut writer = Writer::new(&mut session, tokenizer);
+        let mut writer = Writer::new(&mut session, tokenizer, options::DEFAULT_BATCH);
         let story = writer.write(&tokens, limits, &mut chooser, &mut stops, &mut |piece| text(piece.as_bytes()))?;
         let peak = memory::peak_rss().map_or_else(String::new, |peak| format!(", peak memory {}", size(peak)));
         say!(

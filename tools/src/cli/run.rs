@@ -83,7 +83,7 @@ pub(crate) fn run(global: Global, args: &RunArgs) -> Done {
     if args.echo {
         text(prompt.as_bytes())?;
     }
-    let story = Writer::new(&mut session, tokenizer).write(&tokens, limits, &mut chooser, &mut stops, &mut |piece| text(piece.as_bytes()));
+    let story = Writer::new(&mut session, tokenizer, args.model.batch).write(&tokens, limits, &mut chooser, &mut stops, &mut |piece| text(piece.as_bytes()));
     let story = story?;
     text(b"\n")?;
     note!(
