@@ -12,6 +12,7 @@
 //!   `f32(Σ s_b Σ q x) * scale_g`; the inner sums are exact in i32.
 //! - `matmul_q4`: `y = row_scale * A - row_min * M`, with `M` likewise from `f32(Σ m_b * sum_b) * scale_g`.
 //! - Attention: see [`attention`].
+#![expect(clippy::needless_range_loop, reason = "rows, lanes and tokens index several arrays at once")]
 
 mod attend;
 pub mod attention;
@@ -60,6 +61,7 @@ impl Activation {
 ///
 /// An entry panics when its arguments do not fit each other; matrices have at least one column.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::type_complexity, reason = "the signatures are the contract; a name for each would hide it")]
 pub struct Kernels {
     /// Which instruction set these use.
     pub isa: Isa,

@@ -3,10 +3,11 @@
 //! [`Model::new`] accepts a file only if this version can run it; afterwards nothing fails. A [`Block`] gathers the
 //! weights of one layer by arithmetic on the directory, whose order the spec implies.
 
-use crate::format::{Container, Entry, FormatError, Role, TensorKey};
+use crate::format::{Container, Entry, FormatError, Role, Section, TensorKey};
 use crate::ops::NormWeights;
 use crate::spec::{BlockSpec, MAX_KINDS, Norm, Spec, SpecError};
 use crate::tensor::Matrix;
+use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Why a file is not a model that runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,6 +17,8 @@ pub enum ModelError {
     Format(FormatError),
     /// The container is right, but this version does not run the model.
     Spec(SpecError),
+    /// The tokenizer section is not right.
+    Tokenizer(TokenizerError),
     /// The file's bytes do not start at an address that is a multiple of 4.
     Misaligned,
 }
@@ -25,6 +28,7 @@ impl core::fmt::Display for ModelError {
         match self {
             Self::Format(e) => e.fmt(f),
             Self::Spec(e) => e.fmt(f),
+            Self::Tokenizer(e) => e.fmt(f),
             Self::Misaligned => f.write_str("the file's bytes must start at an address that is a multiple of 4"),
         }
     }
@@ -36,6 +40,7 @@ impl core::error::Error for ModelError {}
 #[derive(Clone, Copy, Debug)]
 pub struct Model<'m> {
     container: Container<'m>,
+    tokenizer: Option<Tokenizer<'m>>,
     n_globals: usize,
     /// Tensors of a layer of each kind.
     per_kind: [usize; MAX_KINDS],
@@ -99,6 +104,10 @@ impl<'m> Model<'m> {
         if bytes.as_ptr().align_offset(align_of::<f32>()) != 0 {
             return Err(ModelError::Misaligned);
         }
+        let tokenizer = match container.section(Section::Tokenizer) {
+            [] => None,
+            section => Some(Tokenizer::parse(section, spec.vocab).map_err(ModelError::Tokenizer)?),
+        };
         let n_globals = container.entries().take_while(|e| e.tensor.key.stack == 0).count();
         let mut per_kind = [0; MAX_KINDS];
         let stack = spec.stack();
@@ -106,7 +115,7 @@ impl<'m> Model<'m> {
             let layer = (0..stack.len()).find(|&l| stack.kind_of(l) == kind);
             *n = layer.map_or(0, |l| spec.tensors().filter(|t| t.key.stack == 1 && usize::from(t.key.layer) == l).count());
         }
-        Ok(Self { container, n_globals, per_kind })
+        Ok(Self { container, tokenizer, n_globals, per_kind })
     }
 
     /// The file.
@@ -119,6 +128,12 @@ impl<'m> Model<'m> {
     #[must_use]
     pub fn spec(&self) -> &Spec<'m> {
         self.container.spec()
+    }
+
+    /// The tokenizer, if the file has one.
+    #[must_use]
+    pub fn tokenizer(&self) -> Option<&Tokenizer<'m>> {
+        self.tokenizer.as_ref()
     }
 
     /// Weights that decoding one token reads, in bytes: everything but embeddings that are only looked up.

@@ -14,6 +14,7 @@
 //! | `split` | the rules that cut a piece into words |
 //! | `bpe` | one word → ids by merges, O(n log n) |
 //! | `nfc`, `unicode` | Unicode normalisation form C and character classes, from generated tables |
+//! | [`chat`] | a conversation → the text that the model was trained on |
 //! | `decode` | ids → text, in a stream that never breaks a character |
 //!
 //! ```
@@ -30,6 +31,7 @@
 //! ```
 
 mod bpe;
+pub mod chat;
 mod decode;
 mod encode;
 mod nfc;

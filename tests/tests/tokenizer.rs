@@ -3,13 +3,18 @@
 //! Each family's tokenizer is trained here on generated text, written as its `tokenizer.json`, compiled, and compared on strings in
 //! many scripts. A real file is compared by `KINGLET_TOKENIZER_JSON=path cargo test --release -p kinglet-tests --test tokenizer -- --ignored`.
 
-mod common;
+#[path = "tokenizer/families.rs"]
+mod families;
+#[path = "tokenizer/faults.rs"]
+mod faults;
+#[path = "tokenizer/text.rs"]
+mod text;
 
-use common::families::{Family, families};
-use common::text::{Random, strings};
+use families::{Family, families};
 use kinglet::tokenizer::section::Kind;
 use kinglet::tokenizer::{DecodeOptions, Decoder, EncodeError, EncodeOptions, TokenId, Tokenizer};
 use kinglet_tools::tokenizer_compiler::compile;
+use text::{Random, strings};
 use unicode_normalization::UnicodeNormalization;
 
 const STRINGS: usize = 3000;
@@ -93,7 +98,7 @@ fn every_family_encodes_as_the_reference() {
     let mut compared = 0;
     for Family { name, json, .. } in families() {
         let mut reference: tokenizers::Tokenizer = json.parse().unwrap();
-        let vocab_size = common::families::vocab_size(&reference);
+        let vocab_size = families::vocab_size(&reference);
         let compiled = compile(json.as_bytes(), None, None, vocab_size).unwrap();
         let tokenizer = Tokenizer::parse(&compiled.section, vocab_size).unwrap();
         let texts = strings(STRINGS, 11);
@@ -108,7 +113,7 @@ fn every_family_encodes_as_the_reference() {
 fn every_family_decodes_as_the_reference() {
     for Family { name, json, .. } in families() {
         let reference: tokenizers::Tokenizer = json.parse().unwrap();
-        let vocab_size = common::families::vocab_size(&reference);
+        let vocab_size = families::vocab_size(&reference);
         let compiled = compile(json.as_bytes(), None, None, vocab_size).unwrap();
         let tokenizer = Tokenizer::parse(&compiled.section, vocab_size).unwrap();
         let mut sequences = random_sequences(&tokenizer, STRINGS, 30);
@@ -122,7 +127,7 @@ fn every_family_decodes_as_the_reference() {
 #[test]
 fn long_runs_of_byte_tokens_stream() {
     let family = families().into_iter().find(|family| family.name == "llama-2").unwrap();
-    let vocab_size = common::families::vocab_size(&family.json.parse().unwrap());
+    let vocab_size = families::vocab_size(&family.json.parse().unwrap());
     let compiled = compile(family.json.as_bytes(), None, None, vocab_size).unwrap();
     let tokenizer = Tokenizer::parse(&compiled.section, vocab_size).unwrap();
     let byte = |byte: u8| {
@@ -146,7 +151,7 @@ fn long_runs_of_byte_tokens_stream() {
 #[test]
 fn literal_text_never_becomes_a_control_token() {
     for Family { name, json, control } in families() {
-        let vocab_size = common::families::vocab_size(&json.parse().unwrap());
+        let vocab_size = families::vocab_size(&json.parse().unwrap());
         let compiled = compile(json.as_bytes(), None, None, vocab_size).unwrap();
         let tokenizer = Tokenizer::parse(&compiled.section, vocab_size).unwrap();
         let is_control = |id: &&u32| tokenizer.kind(TokenId(**id)) == Kind::Control;
@@ -166,7 +171,7 @@ fn literal_text_never_becomes_a_control_token() {
 #[test]
 fn form_c_is_that_of_the_reference() {
     // A byte-level tokenizer without merges: its ids are the normalised text's bytes.
-    let json = common::families::bytes_only(Some("NFC"));
+    let json = families::bytes_only(Some("NFC"));
     let compiled = compile(json.as_bytes(), None, None, 256).unwrap();
     let tokenizer = Tokenizer::parse(&compiled.section, 256).unwrap();
     let normalized = |text: &str| {
@@ -223,7 +228,7 @@ fn adversarial_texts_take_little_time() {
     let mixed = " \n".repeat(50_000) + "x";
     let controls = "<|im".repeat(25_000);
     for Family { name, json, .. } in families() {
-        let vocab_size = common::families::vocab_size(&json.parse().unwrap());
+        let vocab_size = families::vocab_size(&json.parse().unwrap());
         let compiled = compile(json.as_bytes(), None, None, vocab_size).unwrap();
         let tokenizer = Tokenizer::parse(&compiled.section, vocab_size).unwrap();
         for text in [&letters, &same, &marks, &spaces, &mixed, &controls] {
@@ -239,7 +244,7 @@ fn adversarial_texts_take_little_time() {
 #[test]
 fn small_buffers_are_errors_with_the_need() {
     let family = &families()[0];
-    let vocab_size = common::families::vocab_size(&family.json.parse().unwrap());
+    let vocab_size = families::vocab_size(&family.json.parse().unwrap());
     let compiled = compile(family.json.as_bytes(), None, None, vocab_size).unwrap();
     let tokenizer = Tokenizer::parse(&compiled.section, vocab_size).unwrap();
     let text = "some words, and 12 numbers";
@@ -268,7 +273,7 @@ fn mutated_sections_never_panic() {
     let texts = strings(12, 5);
     let mut accepted = 0;
     for Family { json, .. } in families() {
-        let vocab_size = common::families::vocab_size(&json.parse().unwrap());
+        let vocab_size = families::vocab_size(&json.parse().unwrap());
         let section = compile(json.as_bytes(), None, None, vocab_size).unwrap().section;
         for round in 0..300 {
             let mut bytes = section.clone();
@@ -304,7 +309,7 @@ fn a_real_tokenizer_is_the_reference() {
     let path = std::env::var("KINGLET_TOKENIZER_JSON").expect("KINGLET_TOKENIZER_JSON names a tokenizer.json");
     let json = std::fs::read_to_string(&path).unwrap();
     let mut reference: tokenizers::Tokenizer = json.parse().unwrap();
-    let vocab_size = common::families::vocab_size(&reference);
+    let vocab_size = families::vocab_size(&reference);
     let compiled = compile(json.as_bytes(), None, None, vocab_size).unwrap();
     println!("{} bytes of section; notes: {:#?}", compiled.section.len(), compiled.notes);
     let start = std::time::Instant::now();

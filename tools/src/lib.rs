@@ -5,7 +5,9 @@
 //! Nothing here runs a model: that is the crate `kinglet`.
 #![deny(unsafe_code)]
 
+pub mod chat_template;
 pub mod checkpoint;
+pub mod cli;
 pub mod convert;
 pub mod digest;
 pub mod family;

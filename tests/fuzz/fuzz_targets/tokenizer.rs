@@ -3,8 +3,12 @@
 //! The input is a section, then a text, then the text's length in the last two bytes.
 #![no_main]
 
-use kinglet_tests::properties;
 use libfuzzer_sys::fuzz_target;
+
+/// One text of the properties, for the fuzzer here and for the random damage of the test suite.
+#[path = "../../src/properties.rs"]
+#[allow(dead_code, reason = "each target uses its half")]
+mod properties;
 
 fuzz_target!(|input: &[u8]| {
     let Some((rest, len)) = input.split_last_chunk::<2>() else { return };

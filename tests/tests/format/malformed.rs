@@ -2,12 +2,10 @@
 
 use kinglet::format::{ALIGN, Container, ENTRY_BYTES, FormatError, HEADER_BYTES, Layout, Role, Section, TensorKey};
 use kinglet::spec::{Spec, SpecError};
-use kinglet::tokenizer::TokenizerError;
 use kinglet_quant::DType;
-use kinglet_tests::{synthetic, tokenizers};
-use kinglet_tools::tokenizer_compiler::compile;
+use kinglet_tests::synthetic;
 
-pub(crate) type Case<E> = (&'static str, Vec<u8>, E);
+pub(crate) type Case = (&'static str, Vec<u8>, FormatError);
 
 /// The sections of a file, to be changed and put together again.
 #[derive(Clone)]
@@ -46,7 +44,7 @@ fn patched(bytes: &[u8], at: usize, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub(crate) fn files(spec: &Spec<'_>) -> Vec<Case<FormatError>> {
+pub(crate) fn files(spec: &Spec<'_>) -> Vec<Case> {
     let file = synthetic::file(spec, DType::Q8, 1);
     let file = file.bytes();
     let mut cases = headers(file);
@@ -56,7 +54,7 @@ pub(crate) fn files(spec: &Spec<'_>) -> Vec<Case<FormatError>> {
     cases
 }
 
-fn headers(file: &[u8]) -> Vec<Case<FormatError>> {
+fn headers(file: &[u8]) -> Vec<Case> {
     use FormatError::{HeaderLength, Magic, Padding, ReservedHeader, SectionOffset, TooLarge, TrailingBytes, Truncated, Version};
     let len = file.len() as u64;
     let container = Container::parse(file).unwrap();
@@ -118,7 +116,7 @@ fn headers(file: &[u8]) -> Vec<Case<FormatError>> {
     cases
 }
 
-fn metas(parts: &Parts) -> Vec<Case<FormatError>> {
+fn metas(parts: &Parts) -> Vec<Case> {
     use FormatError::{MetaLine, MetaOrder, MetaTooLong, MetaUtf8};
     let meta = |text: &[u8]| parts.with(Section::Meta, |meta| *meta = text.to_vec());
     vec![
@@ -136,7 +134,7 @@ fn metas(parts: &Parts) -> Vec<Case<FormatError>> {
     ]
 }
 
-fn specs(parts: &Parts) -> Vec<Case<FormatError>> {
+fn specs(parts: &Parts) -> Vec<Case> {
     use SpecError::{Float, Length, NotMultiple, Range, Reserved, Unknown, Version};
     const STACK: usize = 64;
     const KIND: usize = 80;
@@ -223,7 +221,7 @@ fn specs(parts: &Parts) -> Vec<Case<FormatError>> {
     cases.into_iter().map(|(name, bytes, error)| (name, bytes, FormatError::Spec(error))).collect()
 }
 
-fn directories(file: &[u8]) -> Vec<Case<FormatError>> {
+fn directories(file: &[u8]) -> Vec<Case> {
     use FormatError::{
         DataLength, DirectoryLength, ExtraTensor, MissingTensor, ReservedEntry, Shape, TensorBeyondData, TensorLength, TensorOffset,
         TooLarge, UnknownRole, UnknownType, VectorType, WrongTensor,
@@ -332,124 +330,4 @@ fn directories(file: &[u8]) -> Vec<Case<FormatError>> {
             DataLength { expected: data_len, got: data_len + 64 },
         ),
     ]
-}
-
-/// Where the tables of a tokenizer section are, from its header: see `docs/format-tokenizer.md`.
-struct Tables {
-    vocab: u32,
-    kinds: usize,
-    text: usize,
-    bytes: usize,
-    merge_offsets: usize,
-    merges: usize,
-    index: usize,
-    added: usize,
-    added_text: usize,
-    ends: usize,
-}
-
-impl Tables {
-    fn of(section: &[u8]) -> Self {
-        let word = |at: usize| u32::from_le_bytes(section[at..at + 4].try_into().unwrap()) as usize;
-        let padded = |n: usize| n.next_multiple_of(4);
-        let vocab = word(8);
-        let kinds = 80 + 4 * (vocab + 1);
-        let text = kinds + padded(vocab);
-        let bytes = text + padded(word(12));
-        let merge_offsets = bytes + 4 * 256;
-        let merges = merge_offsets + 4 * (vocab + 1);
-        let index = merges + 12 * word(16);
-        let added = index + 4 * word(20);
-        let added_text = added + 16 * (word(24) + word(28));
-        let ends = added_text + padded(word(32));
-        assert_eq!(ends + 4 * word(36), section.len());
-        Self { vocab: vocab as u32, kinds, text, bytes, merge_offsets, merges, index, added, added_text, ends }
-    }
-}
-
-pub(crate) fn byte_level() -> (&'static str, u32, Vec<Case<TokenizerError>>) {
-    use TokenizerError as E;
-    let (json, vocab) = tokenizers::byte_level();
-    let section = &compile(json.as_bytes(), None, Some(br#"{"eos_token_id": [8, 9]}"#), vocab).unwrap().section;
-    let t = Tables::of(section);
-    assert_eq!((t.vocab, vocab), (11, 11));
-    let patch = |at: usize, value: &[u8]| patched(section, at, value);
-    let word = |at: usize, value: u32| patch(at, &value.to_le_bytes());
-    let len = section.len() as u64;
-    let unknown = |option, got| E::UnknownOption { option, got };
-    let length_with = |extra: u64| E::Length { expected: len + extra, got: len };
-    let cases = vec![
-        ("no section", vec![], E::Length { expected: 80, got: 0 }),
-        ("a section that ends in its header", section[..79].to_vec(), E::Length { expected: 80, got: 79 }),
-        ("another section", patch(0, b"KCHT"), E::Magic),
-        ("the next version of the section", word(4, 2), E::Version { got: 2 }),
-        ("a section that ends early", section[..section.len() - 4].to_vec(), E::Length { expected: len, got: len - 4 }),
-        ("a section that goes on", [section, &[0u8; 4][..]].concat(), E::Length { expected: len, got: len + 4 }),
-        ("another vocabulary", word(8, 12), E::VocabularySize { expected: 11, got: 12 }),
-        ("endless text", word(12, u32::MAX), length_with((1 << 32) - (t.bytes - t.text) as u64)),
-        ("endless merges", word(16, u32::MAX), length_with(12 * (u64::from(u32::MAX) - 3))),
-        ("endless index", word(20, 1 << 31), length_with(4 * ((1 << 31) - ((t.added - t.index) / 4) as u64))),
-        ("endless ends", word(36, 1 << 31), length_with(4 * ((1 << 31) - 2))),
-        ("a beginning that does not exist", word(40, 11), E::HeaderToken { got: 11 }),
-        ("an unknown token that is unused", word(44, 10), E::HeaderToken { got: 10 }),
-        ("an unknown model", patch(56, &[2]), unknown("ModelKind", 2)),
-        ("an unknown normalizer", patch(57, &[4]), unknown("Normalizer", 4)),
-        ("an unknown split", patch(58, &[4]), unknown("Split", 4)),
-        ("an unknown lead", patch(60, &[3]), unknown("Lead", 3)),
-        ("an unknown decoder", patch(61, &[4]), unknown("DecoderKind", 4)),
-        ("a header flag of 2", patch(62, &[2]), unknown("isolate_digits", 2)),
-        ("options that exclude each other", patch(61, &[1]), E::Options { sentencepiece: false }),
-        ("digits without their split", patch(59, &[3]), E::Options { sentencepiece: false }),
-        ("a reserved byte of the section", patch(79, &[1]), E::Padding),
-        ("text that starts late", word(80, 1), E::TextOffset { token: 0 }),
-        ("text offsets that fall", word(80 + 4 * 6, 0), E::TextOffset { token: 5 }),
-        ("a text beyond the text", word(80 + 4 * 3, 1 << 20), E::TextOffset { token: 2 }),
-        ("an unknown kind of token", patch(t.kinds + 3, &[9]), E::TokenKind { token: 3 }),
-        ("an unused token with a text", patch(t.kinds, &[0]), E::TokenKind { token: 0 }),
-        ("a normal token without text", patch(t.kinds + 10, &[1]), E::TokenKind { token: 10 }),
-        ("a byte token among characters", patch(t.kinds + 1, &[2]), E::TokenKind { token: 1 }),
-        ("something behind the kinds", patch(t.kinds + 11, &[1]), E::Padding),
-        ("a byte of a token that does not exist", word(t.bytes + 4 * 65, 77), E::ByteToken { byte: 65 }),
-        ("a byte of another byte's token", word(t.bytes + 4 * 97, 1), E::ByteToken { byte: 97 }),
-        ("merges that start late", word(t.merge_offsets, 1), E::MergeOffset { left: 0 }),
-        ("merges that fall", word(t.merge_offsets + 4 * 2, 0), E::MergeOffset { left: 1 }),
-        ("merges beyond the merges", word(t.merge_offsets + 4 * 3, 99), E::MergeOffset { left: 2 }),
-        ("merges that nobody has", word(t.merge_offsets + 4 * 11, 2), E::MergeOffset { left: 10 }),
-        ("a merge with a token that does not exist", word(t.merges, 500), E::MergeToken { merge: 0 }),
-        ("a merge with a control token", word(t.merges + 12, 8), E::MergeToken { merge: 1 }),
-        ("a rank that does not exist", word(t.merges + 24 + 4, 3), E::MergeToken { merge: 2 }),
-        ("a merge into another text", word(t.merges + 8, 6), E::MergeText { merge: 0 }),
-        ("a merge into itself", word(t.merges + 24 + 8, 5), E::MergeText { merge: 2 }),
-        ("an index of a token that does not exist", word(t.index + 4, 999), E::IndexToken { position: 1 }),
-        ("an index of a control token", word(t.index, 8), E::IndexToken { position: 0 }),
-        ("an index out of order", word(t.index + 4, 4), E::IndexOrder { position: 1 }),
-        ("an added token that is not one", word(t.added, 0), E::Added { position: 0 }),
-        ("an added text that starts behind its end", word(t.added + 4, 0), E::Added { position: 0 }),
-        ("an unknown flag", word(t.added + 8, 4), E::Added { position: 0 }),
-        ("a parent that is none", word(t.added + 16 + 12, u32::MAX), E::Added { position: 1 }),
-        ("a parent that is itself", word(t.added + 16 + 12, 1), E::Added { position: 1 }),
-        ("an added text that is not UTF-8", patch(t.added_text + 3, &[0xff]), E::Added { position: 1 }),
-        ("added tokens out of order", patch(t.added_text + 3, b";"), E::AddedOrder { position: 1 }),
-        ("an end that does not exist", word(t.ends + 4, 99), E::EndToken { position: 1 }),
-        ("an end twice", word(t.ends + 4, 8), E::EndToken { position: 1 }),
-        ("an end that is unused", word(t.ends, 10), E::EndToken { position: 0 }),
-    ];
-    ("byte-level", vocab, cases)
-}
-
-pub(crate) fn sentencepiece() -> (&'static str, u32, Vec<Case<TokenizerError>>) {
-    use TokenizerError as E;
-    let (json, vocab) = tokenizers::sentencepiece();
-    let section = &compile(json.as_bytes(), None, None, vocab).unwrap().section;
-    let t = Tables::of(section);
-    let patch = |at: usize, value: &[u8]| patched(section, at, value);
-    let text_of = |token: usize| t.text + u32::from_le_bytes(section[80 + 4 * token..][..4].try_into().unwrap()) as usize;
-    let cases = vec![
-        ("a character cut in half", patch(text_of(260), &[b'x']), E::TokenUtf8 { token: 260 }),
-        ("a byte token that is another byte", patch(text_of(3 + 65), &[66]), E::ByteToken { byte: 65 }),
-        ("no token for the space", patch(text_of(259), b"!"), E::SpaceToken),
-        ("digits cut out among pieces", patch(62, &[1]), E::Options { sentencepiece: true }),
-        ("a byte token in the index", patch(t.index, &3u32.to_le_bytes()), E::IndexToken { position: 0 }),
-    ];
-    ("SentencePiece", vocab, cases)
 }

@@ -62,7 +62,7 @@ fn register_tile<const P: usize, const T: usize>(w: &Matrix<'_>, x: &Acts<'_>, o
     let spread = [load(&SPREAD[0]), load(&SPREAD[1])];
     let mut products = [[_mm256_setzero_ps(); T]; P];
 
-    // SAFETY, for every block below: tiles `tile..tile + P` lie in the weights, each `HEAD_BYTES + units * UNIT_BYTES`
+    // SAFETY: for this and every block below, tiles `tile..tile + P` lie in the weights, each `HEAD_BYTES + units * UNIT_BYTES`
     // long, and tokens `t..t + T` in the activations, `padded` quants and `groups` scales each: `Matrix` and `Acts` are
     // made with these lengths, and the asserts above tie this tile to them. Offsets grow with the unit, which stays
     // below `padded / UNIT`.

@@ -275,3 +275,34 @@ fn build() -> Vec<Family> {
         },
     ]
 }
+
+/// Bytes, three merges and four added tokens: small enough to be broken by hand.
+pub(crate) fn small_byte_level() -> Value {
+    let mut json: Value = serde_json::from_str(&bytes_only(None)).unwrap();
+    for token in ["he", "el", "hel"] {
+        let id = json["model"]["vocab"].as_object().unwrap().len();
+        json["model"]["vocab"][token] = id.into();
+    }
+    json["model"]["merges"] = json!([["h", "e"], ["e", "l"], ["he", "l"]]);
+    json["added_tokens"] = added(&json["model"], &[("<a>", true, ""), ("<a>b", false, "l"), ("<n>", false, "n"), ("<o>", true, "n")]);
+    json
+}
+
+/// A few characters, one merge and all byte tokens.
+pub(crate) fn small_sentencepiece() -> Value {
+    let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
+    tokens.extend((0..256).map(|byte| format!("<{byte:#04X}>")));
+    tokens.extend(["▁", "a", "é", "▁a"].map(str::to_owned));
+    let vocab: Map<String, Value> = tokens.iter().enumerate().map(|(id, text)| (text.clone(), id.into())).collect();
+    let model = json!({ "type": "BPE", "vocab": vocab, "merges": ["▁ a"], "unk_token": "<unk>", "byte_fallback": true, "fuse_unk": true });
+    let replace = |from: &str, to: &str| json!({ "type": "Replace", "pattern": { "String": from }, "content": to });
+    let normalizer = json!({ "type": "Sequence", "normalizers": [{ "type": "Prepend", "prepend": "▁" }, replace(" ", "▁")] });
+    let strip = json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 });
+    let decoder = json!({ "type": "Sequence", "decoders": [replace("▁", " "), { "type": "ByteFallback" }, { "type": "Fuse" }, strip] });
+    let file = file(
+        model,
+        &[("<unk>", true, ""), ("<s>", true, ""), ("</s>", true, "")],
+        [normalizer, Value::Null, around("<s>", None, |_| 1), decoder],
+    );
+    serde_json::from_str(&file).unwrap()
+}

@@ -1,4 +1,0 @@
-//! Inputs shared by the tokenizer tests.
-
-pub(crate) mod families;
-pub(crate) mod text;

@@ -1,0 +1,313 @@
+//! `kinglet bench`: tokens a second, against what the machine's memory allows.
+
+use super::bandwidth::Probe;
+use super::divergence::Mean;
+use super::engine::{self, Machine};
+use super::options::{self, DEFAULT_BATCH, positive};
+use super::out::{Done, Failure, Progress, error, interrupt, note, say, text};
+use super::text::{Align, Table, hex, rate, size, thousands};
+use super::{Global, memory};
+use kinglet::kv::CacheType;
+use kinglet::model::Model;
+use kinglet::session::{Options, Plan, Session};
+use kinglet::spec::Spec;
+use kinglet::tokenizer::TokenId;
+use sha2::{Digest, Sha256};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Measure the speed of prompts and of generation
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  kinglet bench -m smol.kgl
+  kinglet bench -m smol.kgl -p 512 -n 128 -d 0,4096 -r 5 -t 1,2 -o json
+
+pp512 evaluates 512 tokens at once, tg128 128 tokens one by one; `@ d4096` behind 4,096 tokens of context. Loading and
+one run to warm up are not counted. GB/s are the weights and the cache that a generated token reads; `of memory` is
+their share of what the same threads read from memory without computing (above 100 % what is read stays in caches).
+Peak RSS counts mapped weights. `logits` is the start of the SHA-256 of the last logits: the tokens are the same in
+every run, so that the same file gives the same digest on every machine, at every number of threads and batch size.")]
+pub(crate) struct BenchArgs {
+    /// Model file (.kgl)
+    #[arg(short = 'm', long, value_name = "FILE")]
+    model: PathBuf,
+
+    /// Prompt lengths; 0: none
+    #[arg(short = 'p', long = "n-prompt", value_name = "N,...", value_delimiter = ',', default_value = "512")]
+    prompt: Vec<usize>,
+
+    /// Generated lengths; 0: none
+    #[arg(short = 'n', long = "n-gen", value_name = "N,...", value_delimiter = ',', default_value = "128")]
+    generate: Vec<usize>,
+
+    /// Context in front of each
+    #[arg(short = 'd', long = "n-depth", value_name = "N,...", value_delimiter = ',', default_value = "0")]
+    depth: Vec<usize>,
+
+    /// Repetitions
+    #[arg(short = 'r', long, value_name = "N", default_value_t = 5, value_parser = positive)]
+    repetitions: usize,
+
+    /// Threads [default: the physical cores]
+    #[arg(short = 't', long, value_name = "N,...", value_delimiter = ',', value_parser = options::threads)]
+    threads: Vec<usize>,
+
+    /// Tokens that are evaluated together
+    #[arg(short = 'b', long = "batch-size", visible_alias = "ubatch-size", value_name = "N", default_value_t = DEFAULT_BATCH, value_parser = positive)]
+    batch: usize,
+
+    /// Cache of keys and values
+    #[arg(long = "cache", visible_alias = "cache-type-k", value_name = "TYPE", default_value = "i8", value_parser = ["i8", "f32"])]
+    cache: String,
+
+    /// Form of the result
+    #[arg(short = 'o', long, value_name = "FORM", default_value = "md", value_parser = ["md", "json", "csv"])]
+    output: String,
+}
+
+/// A row of the result.
+#[derive(Clone, Copy, Debug)]
+struct Test {
+    generate: bool,
+    tokens: usize,
+    depth: usize,
+}
+
+impl Test {
+    fn name(self) -> String {
+        let kind = if self.generate { "tg" } else { "pp" };
+        let depth = if self.depth > 0 { format!(" @ d{}", self.depth) } else { String::new() };
+        format!("{kind}{}{depth}", self.tokens)
+    }
+}
+
+struct Row {
+    test: Test,
+    threads: usize,
+    speed: Mean,
+    /// Bytes that a generated token reads; `None` for prompts.
+    bytes_per_token: Option<f64>,
+    peak_rss: Option<u64>,
+    hash: String,
+}
+
+/// Token `i` of the stream that every run evaluates: SplitMix64 of `i`, modulo the vocabulary.
+pub(crate) fn token(i: usize, vocab: u32) -> TokenId {
+    let mut z = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    TokenId(((z ^ (z >> 31)) % u64::from(vocab)) as u32)
+}
+
+/// The digest of logits, as their bits stand in little-endian memory.
+pub(crate) fn logits_hash(logits: &[f32]) -> String {
+    let mut hash = Sha256::new();
+    for x in logits {
+        hash.update(x.to_le_bytes());
+    }
+    hex(&hash.finalize()[..8])
+}
+
+/// Bytes of the cache that a token at `position` reads.
+fn cache_bytes(spec: &Spec<'_>, cache: CacheType, position: usize) -> f64 {
+    let stack = spec.stack();
+    let layer = |i| {
+        let block = stack.block(i);
+        let seen = if block.window > 0 { position.min(block.window as usize) } else { position };
+        let head = match cache {
+            CacheType::I8 => block.head_dim as usize + size_of::<f32>(),
+            CacheType::F32 => block.head_dim as usize * size_of::<f32>(),
+        };
+        2 * seen * block.kv_heads as usize * head
+    };
+    (0..stack.len()).map(layer).sum::<usize>() as f64
+}
+
+const COLUMNS: &[(&str, Align)] = &[
+    ("model", Align::Left),
+    ("size", Align::Right),
+    ("isa", Align::Left),
+    ("threads", Align::Right),
+    ("cache", Align::Left),
+    ("test", Align::Left),
+    ("t/s ± sd", Align::Right),
+    ("GB/s", Align::Right),
+    ("of memory", Align::Right),
+    ("peak RSS", Align::Right),
+    ("logits", Align::Left),
+];
+const CSV_COLUMNS: &[(&str, Align)] = &[
+    ("model", Align::Left),
+    ("file_bytes", Align::Right),
+    ("isa", Align::Left),
+    ("threads", Align::Right),
+    ("cache", Align::Left),
+    ("test", Align::Left),
+    ("tokens_per_second", Align::Right),
+    ("tokens_per_second_sd", Align::Right),
+    ("gigabytes_per_second", Align::Right),
+    ("memory_share", Align::Right),
+    ("peak_rss_bytes", Align::Right),
+    ("logits", Align::Left),
+];
+
+fn one(session: &mut Session<'_, '_>, tokens: &[TokenId], test: Test) -> Result<(f64, String), Failure> {
+    session.truncate(test.depth).map_err(error)?;
+    let tokens = &tokens[test.depth..];
+    let start = Instant::now();
+    if test.generate {
+        let (last, front) = tokens.split_last().unwrap_or((&TokenId(0), &[]));
+        for &token in front {
+            session.prefill(&[token]).map_err(error)?;
+        }
+        let logits = session.prefill(&[*last]).map_err(error)?;
+        Ok((start.elapsed().as_secs_f64(), logits_hash(logits)))
+    } else {
+        let logits = session.prefill(tokens).map_err(error)?;
+        Ok((start.elapsed().as_secs_f64(), logits_hash(logits)))
+    }
+}
+
+fn measure(args: &BenchArgs, model: &Model<'_>, machine: &Machine, test: Test) -> Result<Row, Failure> {
+    memory::reset_peak();
+    let context = test.depth + test.tokens;
+    let cache = engine::cache_type(&args.cache);
+    let options = Options { context, batch: args.batch.min(context), cache, logit_rows: 1 };
+    let plan = Plan::new(model.spec(), options).map_err(|e| Failure::file(&args.model, e))?;
+    let mut arena = engine::arena(&plan)?;
+    let mut session = engine::session(model, &plan, &mut arena, machine)?;
+    let tokens: Vec<TokenId> = (0..context).map(|i| token(i, model.spec().vocab)).collect();
+    if test.depth > 0 {
+        session.prefill(&tokens[..test.depth]).map_err(error)?;
+    }
+    let mut progress = Progress::new(1 + args.repetitions as u64, "bench");
+    let (_, hash) = one(&mut session, &tokens, test)?;
+    progress.advance(1, test.name());
+    let mut speed = Mean::default();
+    for _ in 0..args.repetitions {
+        let (seconds, again) = one(&mut session, &tokens, test)?;
+        if again != hash {
+            return Err(error(format_args!("{}: a repetition gave other logits: expected {hash}, got {again}", test.name())));
+        }
+        speed.add(rate(test.tokens, seconds));
+        progress.advance(1, format!("{} {:.1} t/s", test.name(), speed.mean()));
+        if interrupt::asked() {
+            return Err(Failure::Interrupted);
+        }
+    }
+    let read = |spec| model.bytes_per_token() as f64 + cache_bytes(spec, cache, test.depth + test.tokens / 2);
+    let bytes_per_token = test.generate.then(|| read(model.spec()));
+    Ok(Row { test, threads: machine.threads, speed, bytes_per_token, peak_rss: memory::peak_rss(), hash })
+}
+
+pub(crate) fn run(global: Global, args: &BenchArgs) -> Done {
+    interrupt::install();
+    let file = engine::open(&args.model)?;
+    let model = engine::model(&args.model, &file)?;
+    let mut tests = Vec::new();
+    for &depth in &args.depth {
+        let part = |generate, tokens: &[usize]| tokens.iter().map(move |&tokens| Test { generate, tokens, depth }).collect::<Vec<_>>();
+        tests.extend(part(false, &args.prompt));
+        tests.extend(part(true, &args.generate));
+    }
+    tests.retain(|test| test.tokens > 0);
+    if tests.is_empty() {
+        return Err(super::out::usage("nothing to measure: expected -p or -n above 0"));
+    }
+    let mut threads = args.threads.clone();
+    if threads.is_empty() {
+        threads.push(options::default_threads());
+    }
+    let (mut rows, mut isa) = (Vec::new(), "");
+    for &threads in &threads {
+        let machine = Machine::new(global, Some(threads))?;
+        isa = machine.kernels.isa.name();
+        for &test in &tests {
+            rows.push(measure(args, &model, &machine, test)?);
+        }
+    }
+    // After the rows, so that its buffer is in no row's peak.
+    let probe = Probe::new();
+    let bandwidths: Vec<(usize, f64)> = threads.iter().map(|&t| (t, probe.measure(t))).collect();
+    drop(probe);
+    let bandwidth = |threads: usize| bandwidths.iter().find(|(t, _)| *t == threads).map_or(f64::NAN, |(_, b)| *b);
+
+    for (threads, bytes) in &bandwidths {
+        note!("memory read with {threads} thread{}: {:.1} GB/s", if *threads == 1 { "" } else { "s" }, bytes / 1e9);
+    }
+    let name = args.model.file_stem().map_or_else(|| "model".into(), |s| s.to_string_lossy().into_owned());
+    let file_bytes = file.bytes().len() as u64;
+    if args.output == "json" {
+        let rows: Vec<serde_json::Value> = rows
+            .iter()
+            .map(|row| {
+                let bytes_a_second = row.bytes_per_token.map(|b| b * row.speed.mean());
+                serde_json::json!({
+                    "model": name, "file_bytes": file_bytes, "weight_bytes_per_token": model.bytes_per_token(),
+                    "version": env!("CARGO_PKG_VERSION"), "arch": std::env::consts::ARCH, "isa": isa, "threads": row.threads,
+                    "cache": args.cache, "batch": args.batch, "test": row.test.name(), "tokens": row.test.tokens, "depth": row.test.depth,
+                    "repetitions": row.speed.count(), "tokens_per_second": row.speed.mean(), "tokens_per_second_sd": row.speed.deviation(),
+                    "bytes_read_per_token": row.bytes_per_token, "bytes_read_per_second": bytes_a_second,
+                    "memory_bytes_per_second": bandwidth(row.threads), "memory_share": bytes_a_second.map(|b| b / bandwidth(row.threads)),
+                    "peak_rss_bytes": row.peak_rss, "logits": row.hash,
+                })
+            })
+            .collect();
+        return say!("{:#}", serde_json::Value::Array(rows));
+    }
+    let csv = args.output == "csv";
+    let mut table = Table::new(if csv { CSV_COLUMNS } else { COLUMNS });
+    for row in &rows {
+        let (speed, sd) = (row.speed.mean(), row.speed.deviation());
+        let bytes_a_second = row.bytes_per_token.map(|b| b * speed);
+        let share = bytes_a_second.map(|b| b / bandwidth(row.threads));
+        let mut cells = vec![name.clone(), if csv { file_bytes.to_string() } else { size(file_bytes) }, isa.to_owned(), row.threads.to_string()];
+        cells.extend([args.cache.clone(), row.test.name()]);
+        if csv {
+            cells.extend([format!("{speed:.4}"), format!("{sd:.4}")]);
+            cells.extend([bytes_a_second.map_or_else(String::new, |b| format!("{:.4}", b / 1e9)), share.map_or_else(String::new, |s| format!("{s:.4}"))]);
+            cells.push(row.peak_rss.map_or_else(String::new, |b| b.to_string()));
+        } else {
+            cells.push(format!("{} ± {sd:.2}", grouped(speed)));
+            cells.push(bytes_a_second.map_or_else(|| "–".into(), |b| format!("{:.1}", b / 1e9)));
+            cells.push(share.map_or_else(|| "–".into(), |s| format!("{:.0} %", 100.0 * s)));
+            cells.push(row.peak_rss.map_or_else(|| "–".into(), size));
+        }
+        cells.push(row.hash.clone());
+        table.row(cells);
+    }
+    text(if csv { table.csv() } else { table.markdown() }.as_bytes())
+}
+
+/// `1234.56` as `1,234.56`.
+fn grouped(x: f64) -> String {
+    let text = format!("{x:.2}");
+    match text.split_once('.') {
+        Some((whole, part)) => format!("{}.{part}", whole.parse().map_or_else(|_| whole.to_owned(), thousands)),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stream_and_the_hash_are_what_other_machines_have() {
+        let tokens: Vec<u32> = (0..4).map(|i| token(i, 1000).0).collect();
+        // SplitMix64 with seed 0 starts with e220a8397b1dcdaf, 6e789e6aa1b965f4, 06c45d188009454f, f88bb8a8724c81ec.
+        let expected = [0xe220_a839_7b1d_cdaf_u64, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f, 0xf88b_b8a8_724c_81ec];
+        assert_eq!(tokens, expected.map(|x| (x % 1000) as u32));
+        // SHA-256 of the bytes 00 00 80 3f.
+        assert_eq!(logits_hash(&[1.0]), hex(&Sha256::digest([0, 0, 0x80, 0x3f])[..8]));
+        assert_ne!(logits_hash(&[0.0]), logits_hash(&[-0.0]));
+    }
+
+    #[test]
+    fn names_are_those_that_people_paste() {
+        assert_eq!(Test { generate: false, tokens: 512, depth: 0 }.name(), "pp512");
+        assert_eq!(Test { generate: true, tokens: 128, depth: 4096 }.name(), "tg128 @ d4096");
+        assert_eq!(grouped(1234.567), "1,234.57");
+    }
+}

@@ -1,0 +1,103 @@
+//! `kinglet selftest`: this machine computes the bits that every machine computes.
+
+use super::bench::{logits_hash, token};
+use super::embedded::Embedded;
+use super::engine::{self, Machine};
+use super::options;
+use super::out::{Done, Failure, error, interrupt, say};
+use super::text::thousands;
+use super::Global;
+use kinglet::isa::Isa;
+use kinglet::kernels::{Kernels, contract};
+use kinglet::model::Model;
+use kinglet::session::{Options, Plan};
+use kinglet::tokenizer::TokenId;
+use kinglet_quant::DType;
+
+/// Hold this machine's kernels to their contract, and a whole model to its golden logits
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  kinglet selftest                 every instruction set that this machine has
+  kinglet selftest --isa scalar    one of them
+
+Exit code 0: every kernel gave the bits of the scalar kernels, and the embedded model, quantised here, the logits that
+every machine gives, with 1 to 4 threads and several batch sizes.")]
+pub(crate) struct SelftestArgs {
+    /// Threads, at most
+    #[arg(short = 't', long, value_name = "N", value_parser = options::threads, default_value = "4")]
+    threads: usize,
+}
+
+/// Tokens evaluated: more than a batch of the smaller sizes, more than one span of attention.
+const TOKENS: usize = 200;
+
+/// Batch sizes: one by one, one that divides nothing, the default.
+const BATCHES: [usize; 3] = [1, 7, options::DEFAULT_BATCH];
+
+/// The logits' digest after [`TOKENS`] tokens of the stream of `bench`, by type.
+const GOLDEN: [(DType, &str); 2] = [(DType::Q4, "0000000000000000"), (DType::Q8, "0000000000000000")];
+
+fn hash(model: &Model<'_>, machine: &Machine, batch: usize) -> Result<String, Failure> {
+    let plan = Plan::new(model.spec(), Options { context: TOKENS, batch, ..Options::default() }).map_err(error)?;
+    let mut arena = engine::arena(&plan)?;
+    let mut session = engine::session(model, &plan, &mut arena, machine)?;
+    let tokens: Vec<TokenId> = (0..TOKENS).map(|i| token(i, model.spec().vocab)).collect();
+    Ok(logits_hash(session.prefill(&tokens).map_err(error)?))
+}
+
+pub(crate) fn run(global: Global, args: &SelftestArgs) -> Done {
+    interrupt::install();
+    let isas: Vec<Isa> = match global.isa {
+        Some(_) => vec![engine::kernels(global)?.isa],
+        None => Isa::available().collect(),
+    };
+    let mut faults = 0;
+    for &isa in &isas {
+        let Some(kernels) = Kernels::select(isa) else { continue };
+        let (mut entries, mut cases, mut bad) = (0u64, 0u64, Vec::new());
+        contract::check(kernels, |entry, outcome| {
+            entries += 1;
+            match outcome {
+                Ok(n) => cases += n as u64,
+                Err(mismatch) => bad.push(format!("{isa}/{entry}: expected the bits of scalar; {mismatch}")),
+            }
+        });
+        faults += bad.len();
+        let state = if bad.is_empty() { "ok" } else { "FAILED" };
+        say!("{state:6} {isa}: {} kernels in {} cases give the bits of scalar", thousands(entries), thousands(cases))?;
+        for line in bad {
+            say!("       {line}")?;
+        }
+        if interrupt::asked() {
+            return Err(Failure::Interrupted);
+        }
+    }
+    let tiny = Embedded::unpack()?;
+    for (dtype, golden) in GOLDEN {
+        let (path, file, _) = tiny.convert(dtype)?;
+        let model = engine::model(&path, &file)?;
+        for &isa in &isas {
+            let mut bad = Vec::new();
+            for threads in 1..=args.threads {
+                let machine = Machine::new(Global { isa: Some(isa), ..global }, Some(threads))?;
+                for batch in BATCHES {
+                    let got = hash(&model, &machine, batch)?;
+                    if got != golden {
+                        bad.push(format!("{threads} threads, batch {batch}: expected logits {golden}, got {got}"));
+                    }
+                }
+                if interrupt::asked() {
+                    return Err(Failure::Interrupted);
+                }
+            }
+            faults += bad.len();
+            let state = if bad.is_empty() { "ok" } else { "FAILED" };
+            say!("{state:6} {isa}: logits {golden} of the tiny model at {dtype}, 1 to {} threads, batches {BATCHES:?}", args.threads)?;
+            for line in bad {
+                say!("       {line}")?;
+            }
+        }
+    }
+    if faults > 0 { Err(error(format_args!("{faults} checks failed: this machine, or this build, computes wrong results"))) } else { Ok(()) }
+}
