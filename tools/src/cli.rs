@@ -29,7 +29,7 @@ mod verify;
 
 use clap::{Parser, Subcommand};
 use kinglet::isa::Isa;
-use out::{Done, note};
+use out::{Done, note, say};
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -45,7 +45,7 @@ stdout carries text and results, stderr all else. Exit codes: 0 done, 1 failed o
 
 /// Runs int4/int8 transformers on the smallest machines that can hold them.
 #[derive(Debug, Parser)]
-#[command(name = "kinglet", version, long_version = long_version(), after_help = HELP, arg_required_else_help = true)]
+#[command(name = "kinglet", version, after_help = HELP, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -82,6 +82,10 @@ enum Command {
 /// The whole program: reads the command line, runs the command, reports its failure.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Only here is the long version worked out: its build id may be a digest of the whole program.
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == "--version" || arg == "-V") {
+        return say!("kinglet {}", long_version()).map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS);
+    }
     let cli = match Cli::try_parse_from(options::expand_short_options(std::env::args_os())) {
         Ok(cli) => cli,
         Err(e) => {
@@ -117,31 +121,37 @@ impl Cli {
 }
 
 /// Version, build, target and what this machine's CPU has of what the kernels know.
-fn long_version() -> &'static str {
-    static TEXT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    TEXT.get_or_init(|| {
-        let isas: Vec<String> = Isa::available().map(|isa| isa.to_string()).collect();
-        format!(
-            "{} (build {}, {})\ntarget: {}-{}\ninstruction sets of this machine: {}\nfile format: version {}",
-            env!("CARGO_PKG_VERSION"),
-            build_id(),
-            if cfg!(debug_assertions) { "debug" } else { "release" },
-            std::env::consts::ARCH,
-            std::env::consts::OS,
-            isas.join(" "),
-            kinglet::format::VERSION,
-        )
-    })
+fn long_version() -> String {
+    let isas: Vec<String> = Isa::available().map(|isa| isa.to_string()).collect();
+    format!(
+        "{} (build {}, {})\ntarget: {}-{}\ninstruction sets of this machine: {}\nfile format: version {}",
+        env!("CARGO_PKG_VERSION"),
+        build_id(),
+        if cfg!(debug_assertions) { "debug" } else { "release" },
+        std::env::consts::ARCH,
+        std::env::consts::OS,
+        isas.join(" "),
+        kinglet::format::VERSION,
+    )
 }
 
-/// What tells this build from others: the commit that the build was told of, else the program's own digest.
+/// What tells this build from others: what the build was told by `KINGLET_BUILD_ID`, else the program's own digest.
 fn build_id() -> String {
     if let Some(id) = option_env!("KINGLET_BUILD_ID") {
         return id.to_owned();
     }
-    let bytes = std::env::current_exe().and_then(std::fs::read).unwrap_or_default();
-    use sha2::Digest;
-    text::hex(&sha2::Sha256::digest(bytes)[..6])
+    let digest = || {
+        use sha2::Digest;
+        let mut file = std::fs::File::open(std::env::current_exe()?)?;
+        let (mut hash, mut buffer) = (sha2::Sha256::new(), [0; 1 << 16]);
+        loop {
+            match std::io::Read::read(&mut file, &mut buffer)? {
+                0 => return Ok(text::hex(&hash.finalize()[..6])),
+                n => hash.update(&buffer[..n]),
+            }
+        }
+    };
+    digest().unwrap_or_else(|_: std::io::Error| "unknown".into())
 }
 
 #[cfg(test)]

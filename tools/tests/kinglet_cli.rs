@@ -2,7 +2,7 @@
 
 use kinglet_quant::DType;
 use kinglet_tools::checkpoint::Checkpoint;
-use kinglet_tools::convert::{Conversion, Types};
+use kinglet_tools::convert::{Conversion, Options};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ fn tiny(dtype: DType) -> PathBuf {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let checkpoint = Checkpoint::open(&tiny_folder()).unwrap();
         for dtype in [DType::Q4, DType::Q8, DType::F32] {
-            let conversion = Conversion::plan(&checkpoint, Types::of(dtype), None).unwrap();
+            let conversion = Conversion::plan(&checkpoint, &Options::of(dtype)).unwrap();
             conversion.run(&folder.path().join(format!("{dtype}.kgl")), false, None, &()).unwrap();
         }
         folder
@@ -97,7 +97,7 @@ fn wrong_files_exit_with_1_and_are_named() {
     let cases = [
         (at("gone.kgl", b"x") + ".not", "No such file"),
         (at("empty.kgl", b""), "empty"),
-        (at("text.kgl", b"not a model, but long enough to look at its first bytes"), "magic"),
+        (at("text.kgl", b"not a model, but long enough to look at its first bytes"), "not a .kgl file"),
         (at("cut.kgl", &whole[..whole.len() - 1]), &(whole.len() - 1).to_string()),
         (at("long.kgl", &[&whole[..], b"x"].concat()), &(whole.len() + 1).to_string()),
         (folder.path().to_str().unwrap().to_owned(), "folder"),
@@ -281,7 +281,7 @@ fn plan_of_the_file_the_folder_and_the_configuration_agree() {
 fn inspect_tells_spec_tensors_and_parameters() {
     let q4 = q4();
     let told = ok(&["inspect", &q4]);
-    for words in ["RMS norm", "query heads", "gated of", "token_embedding", "texts begin", "ended by", "bits per weight"] {
+    for words in ["RMS norm", "query heads", "gated of", "token_embedding", "tokenizer ", "ended by", "bits per weight"] {
         assert!(told.contains(words), "expected {words:?} in\n{told}");
     }
     let of_file = json(&["inspect", &q4, "--json"]);

@@ -57,7 +57,7 @@ pub(crate) fn run(global: Global, args: &DemoArgs) -> Done {
         let (path, file, report) = tiny.convert(dtype)?;
         say!("\n{report}")?;
         let model = engine::model(&path, &file)?;
-        let tokenizer = &engine::tokenizer(&path, &model)?;
+        let tokenizer = engine::tokenizer(&path, &model)?;
         let tokens = engine::encode(tokenizer, PROMPT, &EncodeOptions::default())?;
         let context = (model.spec().context as usize).max(tokens.len());
         let plan = Plan::new(model.spec(), Options { context, ..Options::default() }).map_err(|e| Failure::file(&path, e))?;
@@ -68,7 +68,7 @@ pub(crate) fn run(global: Global, args: &DemoArgs) -> Done {
         let limits = Limits { tokens: Some(args.predict), keep: Some(tokens.len()) };
         memory::reset_peak();
         text(format!("{dtype}: {PROMPT}").as_bytes())?;
-        let mut writer = Writer::new(&mut session, tokenizer);
+        let mut writer = Writer::new(&mut session, tokenizer, options::DEFAULT_BATCH);
         let story = writer.write(&tokens, limits, &mut chooser, &mut stops, &mut |piece| text(piece.as_bytes()))?;
         let peak = memory::peak_rss().map_or_else(String::new, |peak| format!(", peak memory {}", size(peak)));
         say!(

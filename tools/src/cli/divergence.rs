@@ -74,12 +74,6 @@ impl Surprise {
         self.0.count()
     }
 
-    /// Mean negative log-probability.
-    #[must_use]
-    pub(crate) fn mean(&self) -> f64 {
-        self.0.mean()
-    }
-
     /// `exp` of the mean surprise.
     #[must_use]
     pub(crate) fn perplexity(&self) -> f64 {

@@ -4,7 +4,6 @@ use super::options::{ModelArgs, default_threads};
 use super::out::{Failure, error, note};
 use super::text::size;
 use super::{Global, memory};
-use kinglet::format::Section;
 use kinglet::isa::Isa;
 use kinglet::kernels::Kernels;
 use kinglet::kv::CacheType;
@@ -82,12 +81,8 @@ pub(crate) fn session<'a, 'm>(model: &'a Model<'m>, plan: &Plan, arena: &'a mut 
 }
 
 /// The file's tokenizer, or what to do without.
-pub(crate) fn tokenizer<'m>(path: &Path, model: &Model<'m>) -> Result<Tokenizer<'m>, Failure> {
-    let section = model.container().section(Section::Tokenizer);
-    if section.is_empty() {
-        return Err(Failure::file(path, "the file has no tokenizer; convert a folder that has a tokenizer.json"));
-    }
-    Tokenizer::parse(section, model.spec().vocab).map_err(|e| Failure::file(path, format_args!("tokenizer: {e}")))
+pub(crate) fn tokenizer<'a, 'm>(path: &Path, model: &'a Model<'m>) -> Result<&'a Tokenizer<'m>, Failure> {
+    model.tokenizer().ok_or_else(|| Failure::file(path, "the file has no tokenizer; convert a folder that has a tokenizer.json"))
 }
 
 /// Text to ids.

@@ -1,7 +1,7 @@
 //! From a prompt to a stream of text: what `run`, `chat` and `demo` share.
 
 
-use super::out::{Done, Failure, error, interrupt, note};
+use super::out::{Done, Failure, Progress, error, interrupt, note};
 use super::sampling::{Chooser, Stops};
 use super::text::{duration, rate, size, thousands};
 use super::memory;
@@ -48,13 +48,16 @@ pub(crate) struct Story {
 pub(crate) struct Writer<'s, 'a, 'm> {
     session: &'s mut Session<'a, 'm>,
     tokenizer: &'s Tokenizer<'m>,
-    /// Every token so far; the session has evaluated a prefix of it, all but at most the newest.
+    /// Every token so far; the session has evaluated a prefix of it.
     history: Vec<TokenId>,
+    /// Tokens between looks at the clock and at Ctrl-C in a long prompt.
+    batch: usize,
 }
 
 impl<'s, 'a, 'm> Writer<'s, 'a, 'm> {
-    pub(crate) fn new(session: &'s mut Session<'a, 'm>, tokenizer: &'s Tokenizer<'m>) -> Self {
-        Self { session, tokenizer, history: Vec::new() }
+    /// A writer that has written nothing. `batch` is that of the session.
+    pub(crate) fn new(session: &'s mut Session<'a, 'm>, tokenizer: &'s Tokenizer<'m>, batch: usize) -> Self {
+        Self { session, tokenizer, history: Vec::new(), batch }
     }
 
     /// Tokens so far, those of the answers included.
@@ -108,6 +111,7 @@ impl<'s, 'a, 'm> Writer<'s, 'a, 'm> {
                     }
                 }
             }
+            self.catch_up()?;
             if interrupt::asked() {
                 story.end = End::Interrupt;
                 break;
@@ -138,6 +142,21 @@ impl<'s, 'a, 'm> Writer<'s, 'a, 'm> {
         Ok(story)
     }
 
+    /// Evaluates all but the last batch of what is not evaluated yet, unless Ctrl-C is pressed.
+    fn catch_up(&mut self) -> Done {
+        let pending = self.history.len() - self.session.position();
+        if pending <= self.batch {
+            return Ok(());
+        }
+        let mut progress = Progress::new(pending as u64, "prompt");
+        while self.history.len() - self.session.position() > self.batch && !interrupt::asked() {
+            let from = self.session.position();
+            self.session.prefill(&self.history[from..from + self.batch]).map_err(error)?;
+            progress.advance(self.batch as u64, "tokens");
+        }
+        Ok(())
+    }
+
     /// Drops the older half of what follows the first `keep` tokens; `false` if that makes no room.
     fn shift(&mut self, keep: usize) -> Result<bool, Failure> {
         let keep = keep.min(self.history.len());
@@ -159,6 +178,11 @@ impl Story {
     /// Seconds to the first token.
     pub(crate) fn first_seconds(&self) -> f64 {
         self.prompt_seconds
+    }
+
+    /// Seconds that generation took, after the first token.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.seconds
     }
 
     /// Tokens generated.

@@ -145,7 +145,7 @@ pub(crate) struct SamplingArgs {
     pub(crate) seed: i64,
 
     /// Temperature; 0: always the likeliest token
-    #[arg(long = "temp", visible_alias = "temperature", value_name = "T", default_value_t = 0.8, value_parser = not_negative)]
+    #[arg(long = "temp", visible_alias = "temperature", value_name = "T", default_value_t = 0.8, allow_negative_numbers = true, value_parser = not_negative)]
     pub(crate) temperature: f32,
 
     /// Only the K likeliest tokens; 0: all
@@ -258,8 +258,7 @@ pub(crate) fn default_threads() -> usize {
 /// The short options of more than one letter that llama.cpp has: only these whole words, before any `--`.
 #[must_use]
 pub(crate) fn expand_short_options(args: impl IntoIterator<Item = std::ffi::OsString>) -> Vec<std::ffi::OsString> {
-    const LONG: [(&str, &str); 5] =
-        [("-ctk", "--cache"), ("-ub", "--batch-size"), ("-sys", "--system"), ("-sysf", "--system-file"), ("-cnv", "--conversation")];
+    const LONG: [(&str, &str); 4] = [("-ctk", "--cache"), ("-ub", "--batch-size"), ("-sys", "--system"), ("-sysf", "--system-file")];
     let mut options = true;
     args.into_iter()
         .map(|arg| {

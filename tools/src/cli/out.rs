@@ -81,12 +81,6 @@ macro_rules! say {
 }
 pub(crate) use {note, say};
 
-/// Whether stderr may be coloured: a terminal, and `NO_COLOR` unset or empty.
-#[must_use]
-pub(crate) fn colour() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
-}
-
 /// A bar on stderr for what takes longer than a second; nothing where stderr is no terminal.
 #[derive(Debug)]
 pub(crate) struct Progress {

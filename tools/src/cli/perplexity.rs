@@ -83,7 +83,7 @@ pub(crate) fn run(global: Global, args: &PerplexityArgs) -> Done {
     let machine = Machine::new(global, args.model.threads)?;
     let file = engine::open(&args.model.model)?;
     let model = engine::model(&args.model.model, &file)?;
-    let tokenizer = &engine::tokenizer(&args.model.model, &model)?;
+    let tokenizer = engine::tokenizer(&args.model.model, &model)?;
 
     let content = read_text(&args.file)?;
     // Control tokens spelled out in a text are text.

@@ -6,7 +6,7 @@ use super::options::{ContextArgs, DEFAULT_BATCH, positive};
 use super::out::{Done, Failure, note, say, text};
 use super::source::{self, FileSizes, Source, TypeArgs};
 use super::text::{Align, Table, size, thousands};
-use crate::convert::Conversion;
+use crate::convert::{self, Conversion};
 use crate::family;
 use kinglet::format::Container;
 use kinglet::session::{Options, Plan};
@@ -58,7 +58,8 @@ pub(crate) fn run(args: &PlanArgs) -> Done {
             print(args, container.spec(), source::sizes_of_file(&container))
         }
         Source::Folder(checkpoint) => {
-            let conversion = Conversion::plan(checkpoint, args.types.types(), None).map_err(super::out::error)?;
+            let options = convert::Options { types: args.types.types(), name: None, no_tokenizer: false };
+            let conversion = Conversion::plan(checkpoint, &options).map_err(super::out::error)?;
             let sizes = source::sizes_of_conversion(&conversion, conversion.types());
             print(args, &conversion.model().spec(), sizes.ok_or_else(|| Failure::file(path, "the sizes do not fit 64 bits"))?)
         }

@@ -51,7 +51,7 @@ pub(crate) fn run(global: Global, args: &RunArgs) -> Done {
     let machine = Machine::new(global, args.model.threads)?;
     let file = engine::open(&args.model.model)?;
     let model = engine::model(&args.model.model, &file)?;
-    let tokenizer = &engine::tokenizer(&args.model.model, &model)?;
+    let tokenizer = engine::tokenizer(&args.model.model, &model)?;
     let tokens = engine::encode(tokenizer, &prompt, &EncodeOptions::default())?;
     let context = args.context.resolve(model.spec().context);
     let plan = engine::plan(&model, &args.model, context)?;
@@ -83,7 +83,7 @@ pub(crate) fn run(global: Global, args: &RunArgs) -> Done {
     if args.echo {
         text(prompt.as_bytes())?;
     }
-    let story = Writer::new(&mut session, tokenizer).write(&tokens, limits, &mut chooser, &mut stops, &mut |piece| text(piece.as_bytes()));
+    let story = Writer::new(&mut session, tokenizer, args.model.batch).write(&tokens, limits, &mut chooser, &mut stops, &mut |piece| text(piece.as_bytes()));
     let story = story?;
     text(b"\n")?;
     note!(

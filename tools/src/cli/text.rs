@@ -104,12 +104,6 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Whether there is no row.
-    #[must_use]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// A Markdown table whose columns also line up in a terminal.
     #[must_use]
     pub(crate) fn markdown(&self) -> String {

@@ -47,7 +47,7 @@ pub(crate) struct TokenizeArgs {
 pub(crate) fn run(args: &TokenizeArgs) -> Done {
     let file = engine::open(&args.model)?;
     let model = engine::model(&args.model, &file)?;
-    let tokenizer = &engine::tokenizer(&args.model, &model)?;
+    let tokenizer = engine::tokenizer(&args.model, &model)?;
     if !args.decode.is_empty() {
         return decode(tokenizer, &args.decode);
     }
