@@ -5,7 +5,7 @@
 //! `vpmaddubsw` and two 16-bit adds. A block's eight pairs fit 16 bits, so that one `vpmaddwd` with the block's
 //! scales moves the sum to 32 bits. See [`kinglet_quant::q4`] for the bounds.
 
-use super::{SPREAD, load, to_lanes};
+use super::{SPREAD, ahead, load, prefetch, to_lanes};
 use crate::kernels::check_quantised;
 use crate::tensor::{Acts, Matrix, Outputs};
 use core::arch::x86_64::*;
@@ -53,6 +53,7 @@ fn tokens<const P: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>, t
 }
 
 /// `P` tiles from `tile` on, `T` tokens from `t` on.
+#[inline(never)] // one body per shape, where the compiler has all registers for it
 #[target_feature(enable = "avx2")]
 fn register_tile<const P: usize, const T: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>, tile: usize, t: usize) {
     let cols = w.cols();
@@ -61,7 +62,6 @@ fn register_tile<const P: usize, const T: usize>(w: &Matrix<'_>, x: &Acts<'_>, o
     assert!(tile + P <= w.tiles() && t + T <= x.tokens());
     assert!(q4::tile_bytes(cols) == Some(tile_bytes));
 
-    let low_nibbles = _mm256_set1_epi8(q4::QUANT_MAX as i8);
     let spread = [load(&SPREAD[0]), load(&SPREAD[1])];
     let mut products = [[_mm256_setzero_ps(); T]; P];
     let mut minima = [[_mm256_setzero_ps(); T]; P];
@@ -86,28 +86,18 @@ fn register_tile<const P: usize, const T: usize>(w: &Matrix<'_>, x: &Acts<'_>, o
             // SAFETY: as above.
             let (unit, quants, sums) =
                 unsafe { (head.add(q4::HEAD_BYTES + u * q4::UNIT_BYTES), quants.add(u * UNIT), sums.add(u * (UNIT / BLOCK))) };
+            if T == 1 {
+                prefetch::<{ 2 * q4::UNIT_BYTES }>(head, ahead(tile_bytes) + u * 2 * q4::UNIT_BYTES);
+            }
             for block in 0..2 {
                 let mut pairs = [[_mm256_setzero_si256(); T]; P];
-                for l in 4 * block..4 * block + 4 {
-                    let (mut low, mut high) = ([_mm256_setzero_si256(); P], [_mm256_setzero_si256(); P]);
-                    for p in 0..P {
-                        // SAFETY: as above.
-                        let packed = unsafe { _mm256_loadu_si256(unit.add(p * tile_bytes + 32 * l).cast()) };
-                        low[p] = _mm256_and_si256(packed, low_nibbles);
-                        high[p] = _mm256_and_si256(_mm256_srli_epi16(packed, 4), low_nibbles);
-                    }
-                    for t in 0..T {
-                        // SAFETY: as above.
-                        let (x_low, x_high) = unsafe {
-                            let x = quants.add(t * padded + 8 * l);
-                            (x.cast::<i32>().read_unaligned(), x.add(4).cast::<i32>().read_unaligned())
-                        };
-                        let (x_low, x_high) = (_mm256_set1_epi32(x_low), _mm256_set1_epi32(x_high));
-                        for p in 0..P {
-                            let sum = _mm256_add_epi16(pairs[p][t], _mm256_maddubs_epi16(low[p], x_low));
-                            pairs[p][t] = _mm256_add_epi16(sum, _mm256_maddubs_epi16(high[p], x_high));
-                        }
-                    }
+                // SAFETY: as above; loads `4 * block..4 * block + 4` of the unit and the block's activations.
+                unsafe {
+                    let (loads, x) = (unit.add(4 * 32 * block), quants.add(BLOCK * block));
+                    add_load::<P, T, true>(loads, tile_bytes, x, padded, &mut pairs);
+                    add_load::<P, T, false>(loads.add(32), tile_bytes, x.add(8), padded, &mut pairs);
+                    add_load::<P, T, false>(loads.add(64), tile_bytes, x.add(16), padded, &mut pairs);
+                    add_load::<P, T, false>(loads.add(96), tile_bytes, x.add(24), padded, &mut pairs);
                 }
                 for p in 0..P {
                     // SAFETY: as above; the 16 scales of a unit.
@@ -148,6 +138,43 @@ fn register_tile<const P: usize, const T: usize>(w: &Matrix<'_>, x: &Acts<'_>, o
         for token in 0..T {
             let y = _mm256_sub_ps(_mm256_mul_ps(row_scale, products[p][token]), _mm256_mul_ps(row_min, minima[p][token]));
             out.store(tile + p, t + token, to_lanes(y));
+        }
+    }
+}
+
+/// Adds the products of one 32-byte load of each tile with eight activations of each token; sets them if `FIRST`.
+///
+/// # Safety
+/// From `load + p * tile_bytes` 32 bytes are readable for every `p` below `P`, and from `x + t * stride` eight for every
+/// `t` below `T`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_load<const P: usize, const T: usize, const FIRST: bool>(
+    load: *const u8,
+    tile_bytes: usize,
+    x: *const i8,
+    stride: usize,
+    pairs: &mut [[__m256i; T]; P],
+) {
+    let low_nibbles = _mm256_set1_epi8(q4::QUANT_MAX as i8);
+    let (mut low, mut high) = ([_mm256_setzero_si256(); P], [_mm256_setzero_si256(); P]);
+    for p in 0..P {
+        // SAFETY: the caller's duty.
+        let packed = unsafe { _mm256_loadu_si256(load.add(p * tile_bytes).cast()) };
+        low[p] = _mm256_and_si256(packed, low_nibbles);
+        high[p] = _mm256_and_si256(_mm256_srli_epi16(packed, 4), low_nibbles);
+    }
+    for t in 0..T {
+        // SAFETY: the caller's duty.
+        let (x_low, x_high) = unsafe {
+            let x = x.add(t * stride).cast::<i32>();
+            (x.read_unaligned(), x.add(1).read_unaligned())
+        };
+        let (x_low, x_high) = (_mm256_set1_epi32(x_low), _mm256_set1_epi32(x_high));
+        for p in 0..P {
+            let of_low = _mm256_maddubs_epi16(low[p], x_low);
+            let sum = if FIRST { of_low } else { _mm256_add_epi16(pairs[p][t], of_low) };
+            pairs[p][t] = _mm256_add_epi16(sum, _mm256_maddubs_epi16(high[p], x_high));
         }
     }
 }

@@ -4,7 +4,7 @@
 //! weight's sign, taken per token by `vpsignb`. A pair fits 16 bits and two do not, so that each goes to 32 bits at
 //! once, by the `vpmaddwd` with the block's scales. See [`kinglet_quant::q8`] for the bounds.
 
-use super::{SPREAD, load, to_lanes};
+use super::{SPREAD, ahead, load, prefetch, to_lanes};
 use crate::kernels::check_quantised;
 use crate::tensor::{Acts, Matrix, Outputs};
 use core::arch::x86_64::*;
@@ -51,6 +51,7 @@ fn tokens<const P: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>, t
 }
 
 /// `P` tiles from `tile` on, `T` tokens from `t` on.
+#[inline(never)] // one body per shape, where the compiler has all registers for it
 #[target_feature(enable = "avx2")]
 fn register_tile<const P: usize, const T: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>, tile: usize, t: usize) {
     let cols = w.cols();
@@ -78,6 +79,9 @@ fn register_tile<const P: usize, const T: usize>(w: &Matrix<'_>, x: &Acts<'_>, o
         for u in units {
             // SAFETY: as above.
             let (unit, quants) = unsafe { (head.add(q8::HEAD_BYTES + u * q8::UNIT_BYTES), quants.add(u * UNIT)) };
+            if T == 1 {
+                prefetch::<{ 2 * q8::UNIT_BYTES }>(head, ahead(tile_bytes) + u * 2 * q8::UNIT_BYTES);
+            }
             for block in 0..2 {
                 let mut scales = [_mm256_setzero_si256(); P];
                 for p in 0..P {
