@@ -4,6 +4,7 @@
 //! written as a count of roundings times the sizes that are rounded: [`UNIT_ROUNDOFF`] per float operation.
 
 use super::*;
+use crate::kernels::attention::finish;
 use kinglet_quant::BLOCK as INPUTS;
 
 /// The relative error of one rounding to f32.
@@ -262,7 +263,7 @@ fn attended(rows: usize, head_dim: usize, positions: usize, run: impl Fn(usize, 
         whole.merge(&next);
     }
     let mut out = vec![GUARD; rows * head_dim];
-    whole.finish(&mut out);
+    finish(whole.sum, whole.acc, &mut out);
     out
 }
 
@@ -275,7 +276,9 @@ fn attention_over_int8() {
     let mut random = Random::new(59);
     for (head_dim, rows, positions) in ATTENTIONS {
         let blocks = positions.div_ceil(BLOCK);
-        let (keys, values) = (random.quants(blocks * BLOCK * head_dim), random.quants(blocks * BLOCK * head_dim));
+        let keys = random.quants(blocks * BLOCK * head_dim);
+        // Of one sign, so that weights rounded to one side add up to more than the bound.
+        let values: Vec<i8> = random.quants(blocks * BLOCK * head_dim).into_iter().map(i8::abs).collect();
         let key_scales: Vec<f32> = (0..blocks * BLOCK).map(|_| 0.01 + random.float().abs() * 0.01).collect();
         let value_scales: Vec<f32> = (0..blocks * BLOCK).map(|_| 0.01 + random.float().abs() * 0.01).collect();
         let pack = |rows: &[i8], pack: fn(usize, &[i8]) -> Vec<i8>| -> Vec<i8> {
@@ -378,7 +381,7 @@ fn merging_with_nothing() {
         let mut into = Partials { max: core::slice::from_mut(&mut a.0), sum: core::slice::from_mut(&mut a.1), acc: &mut a.2 };
         into.merge(&Partials { max: core::slice::from_mut(&mut b.0), sum: core::slice::from_mut(&mut b.1), acc: &mut b.2 });
         let mut out = [GUARD; 2];
-        into.finish(&mut out);
+        finish(into.sum, into.acc, &mut out);
         assert_eq!(out, if expected.1 == 0.0 { [0.0; 2] } else { expected.2.map(|acc| acc / expected.1) });
         assert_eq!(a, expected);
     }
