@@ -25,6 +25,11 @@ def logits_of(model, tokens):
     return model(torch.tensor([tokens]), use_cache=False).logits[0]
 
 
+def decode(tokenizer, ids):
+    """The text as it is: special tokens spelled out, no spaces tidied away."""
+    return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
 def continue_greedily(model, tokens):
     """Token ids, and the smallest distance between the best and the second best logit on the way."""
     ids, margin = [], float("inf")
@@ -42,9 +47,9 @@ def examine(model, exact, tokenizer, name, prompt, tokens, ends, keep):
     rounding = (logits_of(exact, tokens)[-keep:] - logits.double()).abs().max().item()
     ids, margin = continue_greedily(model, tokens)
     end = next((i for i, t in enumerate(ids) if t in ends), None)
-    print(f"{name}: {tokenizer.decode(ids)!r}\n  margin {margin:.4f}, f32 rounding {rounding:.1e}")
+    print(f"{name}: {decode(tokenizer, ids)!r}\n  margin {margin:.4f}, f32 rounding {rounding:.1e}")
     return logits.numpy().astype("<f4"), {
-        "name": name, "prompt": prompt, "tokens": tokens, "greedy": ids, "greedy_text": tokenizer.decode(ids),
+        "name": name, "prompt": prompt, "tokens": tokens, "greedy": ids, "greedy_text": decode(tokenizer, ids),
         "first_end_token": end, "greedy_margin": round(margin, 5), "f32_rounding": float(f"{rounding:.2e}"),
     }
 
@@ -90,7 +95,7 @@ def tiny():
     model, exact, tokenizer, head = open_model(HERE.parent / "models" / "tiny")
     text = (HERE.parent / "corpus" / "persuasion-excerpt.txt").read_text(encoding="utf-8")
     tokens = tokenizer(text, add_special_tokens=False)["input_ids"][:64]
-    prompt = tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+    prompt = decode(tokenizer, tokens)
     assert text.startswith(prompt)
     logits, case = examine(model, exact, tokenizer, "persuasion", prompt, tokens, {0, 2}, len(tokens))
     logits.tofile(HERE / "tiny.bin")
