@@ -32,7 +32,8 @@ pub const QUANT_BYTES: usize = UNIT * LANES;
 pub const SCALES_AT: usize = QUANT_BYTES;
 /// Bytes of a unit: 64 inputs of 8 rows.
 pub const UNIT_BYTES: usize = SCALES_AT + 2 * LANES;
-/// The largest quant; the smallest is its negative. -128 never occurs: the loader of a file checks it.
+/// The largest quant; the smallest is its negative. The quantiser never makes -128; the bounds above
+/// hold for it too: a pair is then at most 32,512, eight blocks 1,061,191,680.
 pub const QUANT_MAX: i8 = 127;
 
 const _: () = assert!(UNIT_BYTES == 528 && UNIT_BYTES * 8 * 4 == UNIT * LANES * 33);

@@ -405,16 +405,13 @@ fn check_meta(bytes: &[u8]) -> Result<(), FormatError> {
     }
     let text = core::str::from_utf8(bytes).map_err(|e| FormatError::MetaUtf8 { at: e.valid_up_to() })?;
     let mut last = "";
-    for (line_number, line) in text.lines().enumerate() {
+    for (line_number, line) in text.split_terminator('\n').enumerate() {
+        let named =
+            |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'.');
         let key = match line.split_once('=') {
-            Some((key, _))
-                if !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'.') =>
-            {
-                key
-            }
-            _ => {
-                return Err(FormatError::MetaLine { line: line_number + 1 });
-            }
+            // Values are shown on terminals, which obey control characters.
+            Some((key, value)) if named(key) && !value.chars().any(char::is_control) => key,
+            _ => return Err(FormatError::MetaLine { line: line_number + 1 }),
         };
         if key <= last {
             return Err(FormatError::MetaOrder { line: line_number + 1 });

@@ -31,7 +31,7 @@ pub enum FormatError {
     MetaTooLong { got: usize },
     /// The meta section is not UTF-8.
     MetaUtf8 { at: usize },
-    /// A line of the meta section is not `key=value`.
+    /// A line of the meta section is not `key=value`, or has control characters.
     MetaLine { line: usize },
     /// Keys of the meta section do not ascend.
     MetaOrder { line: usize },
@@ -83,7 +83,7 @@ impl core::fmt::Display for FormatError {
             Self::TooLarge { what } => write!(f, "{what} does not fit this machine's integers"),
             Self::MetaTooLong { got } => write!(f, "meta: expected at most {} bytes, got {got}", super::MAX_META_BYTES),
             Self::MetaUtf8 { at } => write!(f, "meta: byte {at} is not UTF-8"),
-            Self::MetaLine { line } => write!(f, "meta: line {line} is not key=value"),
+            Self::MetaLine { line } => write!(f, "meta: line {line} is not key=value without control characters"),
             Self::MetaOrder { line } => write!(f, "meta: the key of line {line} does not follow the one before in order"),
             Self::Spec(e) => e.fmt(f),
             Self::DirectoryLength { got } => {
