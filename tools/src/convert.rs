@@ -7,6 +7,7 @@
 
 mod rows;
 
+use crate::chat_template;
 use crate::checkpoint::{Checkpoint, CheckpointError, SourceType};
 use crate::family::{ConfigError, Model, Source};
 use crate::output::{Output, OutputError};
@@ -420,7 +421,35 @@ fn text_sections(checkpoint: &Checkpoint, vocab: u32, warnings: &mut Vec<String>
     let (config, generation) = (config.as_deref().map(str::as_bytes), generation.as_deref().map(str::as_bytes));
     let compiled = tokenizer_compiler::compile(json.as_bytes(), config, generation, vocab)?;
     warnings.extend(compiled.notes);
-    Ok(Head { tokenizer: compiled.section, ..Head::default() })
+    let template = checkpoint.text("chat_template.jinja")?;
+    let chat = chat_section(template, config, compiled.bos.as_deref(), compiled.eos.as_deref(), warnings);
+    Ok(Head { tokenizer: compiled.section, chat, ..Head::default() })
+}
+
+/// The chat section of a template, which stands in a file of its own or in `tokenizer_config.json`. Empty without a
+/// template, and where it cannot be expressed: the model then still continues text, and a warning says why.
+fn chat_section(
+    template: Option<String>,
+    config: Option<&[u8]>,
+    bos: Option<&str>,
+    eos: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Vec<u8> {
+    let find = || match (template, config) {
+        (None, Some(config)) => chat_template::find(config),
+        (template, _) => Ok(template),
+    };
+    match find().and_then(|template| template.map(|t| chat_template::compile(&t, bos, eos)).transpose()) {
+        Ok(None) => Vec::new(),
+        Ok(Some(compiled)) => {
+            warnings.extend(compiled.notes);
+            compiled.section
+        }
+        Err(e) => {
+            warnings.push(format!("the file has no chat format: {e}"));
+            Vec::new()
+        }
+    }
 }
 
 /// Why a checkpoint cannot be converted.

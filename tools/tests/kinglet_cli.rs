@@ -104,7 +104,12 @@ fn wrong_files_exit_with_1_and_are_named() {
     ]
     .map(|(path, expected)| (path, expected.to_owned()));
     for (path, expected) in cases {
-        for args in [vec!["run", "-m", &path, "-p", "a"], vec!["bench", "-m", &path], vec!["verify", &path], vec!["tokenize", "-m", &path, "-p", "a"]] {
+        for args in [
+            vec!["run", "-m", &path, "-p", "a"],
+            vec!["bench", "-m", &path],
+            vec!["verify", &path],
+            vec!["tokenize", "-m", &path, "-p", "a"],
+        ] {
             let stderr = fails(1, &args);
             let plain = |s: &str| s.to_lowercase().replace(',', "");
             assert!(stderr.contains(&path) && plain(&stderr).contains(&plain(&expected)), "{args:?}: expected {expected:?} in\n{stderr}");
@@ -152,7 +157,8 @@ fn prompts_come_from_a_file_or_stdin_with_their_escapes_as_asked() {
     assert_eq!(echo(&["-f", file]), "She said\\n\n", "a file is taken as it is, less one newline");
     assert_eq!(echo(&["-p", "a\\tb"]), "a\tb\n");
     assert_eq!(echo(&["-p", "a\\tb", "--no-escape"]), "a\\tb\n");
-    let mut child = kinglet(&["run", "-m", &q4, "-n", "0", "--echo", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        kinglet(&["run", "-m", &q4, "-n", "0", "--echo", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all("Émile\n".as_bytes()).unwrap();
     assert_eq!(text(&child.wait_with_output().unwrap().stdout), "Émile\n");
 
@@ -323,9 +329,9 @@ fn bench_hashes_are_the_same_however_it_runs() {
     let tests: Vec<String> = (0..8).map(|i| of(&first, i, "test").as_str().unwrap().to_owned()).collect();
     assert_eq!(tests[..4], ["pp40", "tg6", "pp40 @ d33", "tg6 @ d33"]);
     let scalar = rows(&["-t", "1", "--isa", "scalar", "-b", "3"]);
-    for i in 0..4 {
-        assert_eq!(of(&first, i, "logits"), of(&first, i + 4, "logits"), "threads, {}", tests[i]);
-        assert_eq!(of(&first, i, "logits"), of(&scalar, i, "logits"), "scalar, {}", tests[i]);
+    for (i, test) in tests[..4].iter().enumerate() {
+        assert_eq!(of(&first, i, "logits"), of(&first, i + 4, "logits"), "threads, {test}");
+        assert_eq!(of(&first, i, "logits"), of(&scalar, i, "logits"), "scalar, {test}");
         assert!(of(&first, i, "tokens_per_second").as_f64().unwrap() > 0.0);
     }
     // The prompt's row after 33 tokens of context ends like one of 73 tokens without.
@@ -369,7 +375,12 @@ fn chat_answers_once_or_line_by_line() {
     let once = output(&["chat", "-m", &q4, "-p", "Who is Emma?", "-n", "16", "--temp", "0"]);
     assert!(once.status.success(), "{}", text(&once.stderr));
     assert!(text(&once.stdout).ends_with('\n'));
-    let mut child = kinglet(&["chat", "-m", &q4, "-n", "16", "--temp", "0"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = kinglet(&["chat", "-m", &q4, "-n", "16", "--temp", "0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(b"Who is Emma?\n/stats\n/reset\nWho is Emma?\n/nonsense\n/exit\nnever read\n").unwrap();
     let out = child.wait_with_output().unwrap();
     assert!(out.status.success(), "{}", text(&out.stderr));

@@ -1,10 +1,9 @@
 //! From a prompt to a stream of text: what `run`, `chat` and `demo` share.
 
-
+use super::memory;
 use super::out::{Done, Failure, Progress, error, interrupt, note};
 use super::sampling::{Chooser, Stops};
 use super::text::{duration, rate, size, thousands};
-use super::memory;
 use kinglet::session::{Session, SessionError};
 use kinglet::tokenizer::{DecodeOptions, Decoder, TokenId, Tokenizer};
 use std::time::Instant;
@@ -68,6 +67,8 @@ impl<'s, 'a, 'm> Writer<'s, 'a, 'm> {
     /// Makes `tokens` what came so far. What they have in common with what really came is not evaluated again.
     pub(crate) fn rebase(&mut self, tokens: Vec<TokenId>) -> Done {
         let common = self.history.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
+        // The last token's logits are what comes next, and they are not kept: it is evaluated again.
+        let common = common.min(tokens.len().saturating_sub(1));
         self.history = tokens;
         if self.session.position() > common {
             match self.session.truncate(common) {

@@ -21,7 +21,7 @@ Examples:
   kinglet plan ./SmolLM2-135M-Instruct --type q8 -c 8192     before anything is converted
   kinglet plan config.json --type q4 -c 4096                 a configuration alone: no tokenizer counted
 
-File and arena are exact: `run -c N -b N --cache T` takes these bytes. The arena holds the cache of keys and values and
+File and arena are exact: `run -c N -b N --cache T` takes these bytes. The arena holds the cache of keys and values and \
 all buffers; nothing is allocated after it. It does not depend on the number of threads.")]
 pub(crate) struct PlanArgs {
     /// Model file (.kgl), checkpoint folder, or config.json
@@ -72,7 +72,8 @@ pub(crate) fn run(args: &PlanArgs) -> Done {
 
 fn print(args: &PlanArgs, spec: &Spec<'_>, file: FileSizes) -> Done {
     let context = args.context.resolve(spec.context);
-    let options = Options { context, batch: args.batch.min(context.max(1)), cache: cache_type(&args.cache), logit_rows: engine::LOGIT_ROWS };
+    let options =
+        Options { context, batch: args.batch.min(context.max(1)), cache: cache_type(&args.cache), logit_rows: engine::LOGIT_ROWS };
     let plan = Plan::new(spec, options).map_err(|e| Failure::file(&args.path, e))?;
     let (arena, cache) = (plan.arena_bytes() as u64, plan.cache_bytes() as u64);
     let total = file.bytes.saturating_add(arena);
