@@ -31,14 +31,17 @@ impl Golden {
     pub fn read(folder: &Path) -> Self {
         let text = std::fs::read_to_string(folder.join("golden.json")).expect("golden.json");
         let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        let list = |key: &str| -> Vec<u64> {
-            json[key].as_array().expect(key).iter().map(|v| v.as_u64().expect(key)).collect()
-        };
+        let list = |key: &str| -> Vec<u64> { json[key].as_array().expect(key).iter().map(|v| v.as_u64().expect(key)).collect() };
         let ids = |key: &str| list(key).into_iter().map(|id| TokenId(id as u32)).collect();
         let bytes = std::fs::read(folder.join(json["logits"].as_str().expect("logits"))).expect("the logits");
         let mut logits = vec![0.0; bytes.len() / 4];
         float::read_f32(&bytes, &mut logits);
-        Self { tokens: ids("tokens"), positions: list("positions").into_iter().map(|p| p as usize).collect(), logits, greedy: ids("greedy") }
+        Self {
+            tokens: ids("tokens"),
+            positions: list("positions").into_iter().map(|p| p as usize).collect(),
+            logits,
+            greedy: ids("greedy"),
+        }
     }
 }
 

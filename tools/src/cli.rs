@@ -3,7 +3,6 @@
 //! stdout carries text and results only, stderr everything else. Exit codes: 0 done, 1 failed or interrupted, 2 a
 //! command line that makes no sense. Each command is a module with its arguments and a `run`.
 
-mod out;
 mod bandwidth;
 mod bench;
 mod boards;
@@ -17,6 +16,7 @@ mod generate;
 mod inspect;
 mod memory;
 mod options;
+mod out;
 mod perplexity;
 mod plan;
 mod run;

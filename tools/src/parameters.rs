@@ -179,7 +179,16 @@ mod tests {
             "sliding_window": 8, "max_window_layers": 1, "tie_word_embeddings": true}"#;
         let table = table(&Model::from_config(config).unwrap().spec());
         let counts: Vec<_> = table.rows.iter().map(|row| (row.name, row.matrices)).collect();
-        let expected = [("embedding", 1), ("query", 32), ("key", 8), ("value", 8), ("output", 4), ("gate", 4), ("up-projection", 4), ("down-projection", 4)];
+        let expected = [
+            ("embedding", 1),
+            ("query", 32),
+            ("key", 8),
+            ("value", 8),
+            ("output", 4),
+            ("gate", 4),
+            ("up-projection", 4),
+            ("down-projection", 4),
+        ];
         assert_eq!(counts, expected);
         // Norms: 9 of 64; biases: 4 layers of (8 + 2 + 2) heads of 8.
         assert_eq!(table.others, 9 * 64 + 4 * 12 * 8);

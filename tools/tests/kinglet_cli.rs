@@ -104,7 +104,12 @@ fn wrong_files_exit_with_1_and_are_named() {
     ]
     .map(|(path, expected)| (path, expected.to_owned()));
     for (path, expected) in cases {
-        for args in [vec!["run", "-m", &path, "-p", "a"], vec!["bench", "-m", &path], vec!["verify", &path], vec!["tokenize", "-m", &path, "-p", "a"]] {
+        for args in [
+            vec!["run", "-m", &path, "-p", "a"],
+            vec!["bench", "-m", &path],
+            vec!["verify", &path],
+            vec!["tokenize", "-m", &path, "-p", "a"],
+        ] {
             let stderr = fails(1, &args);
             let plain = |s: &str| s.to_lowercase().replace(',', "");
             assert!(stderr.contains(&path) && plain(&stderr).contains(&plain(&expected)), "{args:?}: expected {expected:?} in\n{stderr}");
@@ -152,7 +157,8 @@ fn prompts_come_from_a_file_or_stdin_with_their_escapes_as_asked() {
     assert_eq!(echo(&["-f", file]), "She said\\n\n", "a file is taken as it is, less one newline");
     assert_eq!(echo(&["-p", "a\\tb"]), "a\tb\n");
     assert_eq!(echo(&["-p", "a\\tb", "--no-escape"]), "a\\tb\n");
-    let mut child = kinglet(&["run", "-m", &q4, "-n", "0", "--echo", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        kinglet(&["run", "-m", &q4, "-n", "0", "--echo", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all("Émile\n".as_bytes()).unwrap();
     assert_eq!(text(&child.wait_with_output().unwrap().stdout), "Émile\n");
 
@@ -369,7 +375,12 @@ fn chat_answers_once_or_line_by_line() {
     let once = output(&["chat", "-m", &q4, "-p", "Who is Emma?", "-n", "16", "--temp", "0"]);
     assert!(once.status.success(), "{}", text(&once.stderr));
     assert!(text(&once.stdout).ends_with('\n'));
-    let mut child = kinglet(&["chat", "-m", &q4, "-n", "16", "--temp", "0"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = kinglet(&["chat", "-m", &q4, "-n", "16", "--temp", "0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(b"Who is Emma?\n/stats\n/reset\nWho is Emma?\n/nonsense\n/exit\nnever read\n").unwrap();
     let out = child.wait_with_output().unwrap();
     assert!(out.status.success(), "{}", text(&out.stderr));

@@ -71,7 +71,9 @@ fn a_conversion_prints_its_table_and_leaves_one_file() {
     let output = bench.command(&[]).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let table = String::from_utf8_lossy(&output.stdout);
-    for word in ["embedding, head", "attn_qkv", "ffn_down", "norms, biases", "rotary", "total", "q4", "q8", "SNR dB", "exact", "MB/s", "out.kgl"] {
+    for word in
+        ["embedding, head", "attn_qkv", "ffn_down", "norms, biases", "rotary", "total", "q4", "q8", "SNR dB", "exact", "MB/s", "out.kgl"]
+    {
         assert!(table.contains(word), "`{word}` is not in:\n{table}");
     }
     assert_eq!(stderr(&output), "", "a bar has no place in a file");
@@ -104,7 +106,8 @@ fn any_number_of_threads_writes_the_same_bytes() {
             let output = bench.command(&["--type", weights, "--threads", threads, "--force"]).output().unwrap();
             assert!(output.status.success(), "{}", stderr(&output));
             // All but the line with the time.
-            let table: Vec<_> = String::from_utf8(output.stdout).unwrap().lines().take_while(|l| !l.is_empty()).map(str::to_owned).collect();
+            let table: Vec<_> =
+                String::from_utf8(output.stdout).unwrap().lines().take_while(|l| !l.is_empty()).map(str::to_owned).collect();
             outputs.push((std::fs::read(bench.out()).unwrap(), table));
         }
         assert!(outputs.windows(2).all(|pair| pair[0] == pair[1]), "{weights}");
@@ -135,7 +138,11 @@ fn configurations_are_refused_by_name() {
         ("rope_scaling", json!({"rope_type": "longrope", "long_factor": []}), &["longrope"]),
         ("rope_scaling", json!({"rope_type": "linear"}), &["`rope_scaling.factor` is missing"]),
         ("rope_scaling", json!({"rope_type": "linear", "factor": 2.0, "attention_factor": 1.5}), &["rope_scaling.attention_factor", "1.5"]),
-        ("rope_scaling", json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 1.0, "original_max_position_embeddings": 64}), &["high_freq_factor"]),
+        (
+            "rope_scaling",
+            json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 1.0, "original_max_position_embeddings": 64}),
+            &["high_freq_factor"],
+        ),
         ("rope_parameters", json!({"rope_type": "default", "rope_theta": 5.0}), &["rope_parameters.rope_theta", "is 5", "is 10000"]),
         ("partial_rotary_factor", json!(0.5), &["partial_rotary_factor", "0.5"]),
         ("quantization_config", json!({"bits": 4, "quant_method": "gptq"}), &["quantization_config", "gptq"]),
@@ -161,7 +168,8 @@ fn configurations_are_refused_by_name() {
         checkpoint.config[*key] = value.clone();
         checkpoint.write_config(&bench.model());
         let mut words = words.to_vec();
-        if !words[0].contains("tensor") && !words[0].contains("missing") && !words[0].starts_with("model.") && !words.contains(&"[96, 64]") {
+        if !words[0].contains("tensor") && !words[0].contains("missing") && !words[0].starts_with("model.") && !words.contains(&"[96, 64]")
+        {
             words.push("config.json");
         }
         if let Err(e) = bench.fails(&[], &words) {
@@ -199,16 +207,47 @@ fn damaged_weights_are_refused_with_their_place() {
         ("NaN in the last row", |c| c.set("model.embed_tokens.weight", 20 * 64 - 1, f32::NAN), &[], &["row 19, column 63"]),
         ("NaN in a stacked part", |c| c.set("model.layers.0.self_attn.v_proj.weight", 64, f32::NAN), &[], &["v_proj", "row 1, column 0"]),
         ("NaN in a norm", |c| c.set("model.norm.weight", 7, f32::NAN), &[], &["model.norm.weight", "row 0, column 7"]),
-        ("two of them", |c| { c.set(GATE, 64 * 90, f32::NAN); c.set(GATE, 64 * 50, f32::NAN) }, &[], &["row 50, column 0"]),
+        (
+            "two of them",
+            |c| {
+                c.set(GATE, 64 * 90, f32::NAN);
+                c.set(GATE, 64 * 50, f32::NAN)
+            },
+            &[],
+            &["row 50, column 0"],
+        ),
         ("too large for f16", |c| c.set(GATE, 64, 65_520.0), &["--type", "f16"], &[GATE, "row 1, column 0", "6.552e4", "65504"]),
         ("too large for a scale", |c| c.set(GATE, 64, 3e38), &["--type", "q8"], &[GATE, "row 1, column 0", "too large"]),
         ("a missing tensor", |c| drop(c.tensors.remove(GATE)), &[], &[GATE, "missing"]),
-        ("a tensor too many", |c| drop(c.tensors.insert("model.layers.0.self_attn.q_norm.weight".into(), Tensor::f32(&[16], |_| 1.0))), &[], &["q_norm", "no place in a llama model"]),
+        (
+            "a tensor too many",
+            |c| drop(c.tensors.insert("model.layers.0.self_attn.q_norm.weight".into(), Tensor::f32(&[16], |_| 1.0))),
+            &[],
+            &["q_norm", "no place in a llama model"],
+        ),
         ("a transposed matrix", |c| c.tensors.get_mut(GATE).unwrap().shape = vec![64, 96], &[], &[GATE, "[96, 64]", "[64, 96]"]),
         ("a flat matrix", |c| c.tensors.get_mut(GATE).unwrap().shape = vec![64 * 96], &[], &[GATE, "[96, 64]", "[6144]"]),
         ("integers", |c| c.tensors.get_mut(GATE).unwrap().dtype = Dtype::I32, &[], &[GATE, "F32, F16 or BF16", "I32"]),
-        ("8-bit floats", |c| { let t = c.tensors.get_mut(GATE).unwrap(); t.dtype = Dtype::F8_E4M3; t.bytes.truncate(96 * 64) }, &[], &[GATE, "F8_E4M3"]),
-        ("doubles", |c| { let t = c.tensors.get_mut(GATE).unwrap(); t.dtype = Dtype::F64; t.bytes.resize(96 * 64 * 8, 0) }, &[], &[GATE, "F64"]),
+        (
+            "8-bit floats",
+            |c| {
+                let t = c.tensors.get_mut(GATE).unwrap();
+                t.dtype = Dtype::F8_E4M3;
+                t.bytes.truncate(96 * 64)
+            },
+            &[],
+            &[GATE, "F8_E4M3"],
+        ),
+        (
+            "doubles",
+            |c| {
+                let t = c.tensors.get_mut(GATE).unwrap();
+                t.dtype = Dtype::F64;
+                t.bytes.resize(96 * 64 * 8, 0)
+            },
+            &[],
+            &[GATE, "F64"],
+        ),
     ];
     let mut failures = Vec::new();
     for (name, damage, args, words) in cases {
@@ -238,30 +277,105 @@ fn damaged_files_are_refused_by_name() {
         ("a truncated file", |f, _| cut(&f.join("model.safetensors"), |n| n - 1), &["model.safetensors: truncated"]),
         ("an empty file", |f, _| cut(&f.join("model.safetensors"), |_| 0), &["model.safetensors: truncated", "0 bytes"]),
         ("a file that ends in its header", |f, _| cut(&f.join("model.safetensors"), |_| 100), &["model.safetensors: truncated"]),
-        ("a pickle under another name", |f, _| std::fs::write(f.join("model.safetensors"), b"PK\x03\x04 and so on").unwrap(), &["model.safetensors"]),
-        ("only a pickle", |f, _| std::fs::rename(f.join("model.safetensors"), f.join("pytorch_model.bin")).unwrap(), &["pickled", "safetensors"]),
+        (
+            "a pickle under another name",
+            |f, _| std::fs::write(f.join("model.safetensors"), b"PK\x03\x04 and so on").unwrap(),
+            &["model.safetensors"],
+        ),
+        (
+            "only a pickle",
+            |f, _| std::fs::rename(f.join("model.safetensors"), f.join("pytorch_model.bin")).unwrap(),
+            &["pickled", "safetensors"],
+        ),
         ("no weights", |f, _| std::fs::remove_file(f.join("model.safetensors")).unwrap(), &["neither model.safetensors nor"]),
         ("no configuration", |f, _| std::fs::remove_file(f.join("config.json")).unwrap(), &["config.json is missing"]),
-        ("a configuration that is not JSON", |f, _| std::fs::write(f.join("config.json"), "{").unwrap(), &["config.json: not a JSON object"]),
-        ("a configuration with NaN", |f, _| std::fs::write(f.join("config.json"), r#"{"rope_theta": NaN}"#).unwrap(), &["config.json: not a JSON"]),
-        ("a configuration that is a list", |f, _| std::fs::write(f.join("config.json"), "[]").unwrap(), &["config.json", "expected an object"]),
+        (
+            "a configuration that is not JSON",
+            |f, _| std::fs::write(f.join("config.json"), "{").unwrap(),
+            &["config.json: not a JSON object"],
+        ),
+        (
+            "a configuration with NaN",
+            |f, _| std::fs::write(f.join("config.json"), r#"{"rope_theta": NaN}"#).unwrap(),
+            &["config.json: not a JSON"],
+        ),
+        (
+            "a configuration that is a list",
+            |f, _| std::fs::write(f.join("config.json"), "[]").unwrap(),
+            &["config.json", "expected an object"],
+        ),
         ("a configuration that is not UTF-8", |f, _| std::fs::write(f.join("config.json"), b"\xff").unwrap(), &["config.json", "UTF-8"]),
-        ("a configuration nested without end", |f, _| std::fs::write(f.join("config.json"), "[".repeat(100_000)).unwrap(), &["config.json: not a JSON"]),
+        (
+            "a configuration nested without end",
+            |f, _| std::fs::write(f.join("config.json"), "[".repeat(100_000)).unwrap(),
+            &["config.json: not a JSON"],
+        ),
         ("an index without a map", |f, c| index(f, c, |i| *i = json!({})), &["index.json", "weight_map"]),
         ("an empty index", |f, c| index(f, c, |i| i["weight_map"] = json!({})), &["weight_map is empty"]),
-        ("an index that climbs out", |f, c| index(f, c, |i| i["weight_map"][GATE] = json!("../model.safetensors")), &[GATE, "../model.safetensors", "same folder"]),
-        ("an index with an absolute path", |f, c| index(f, c, |i| i["weight_map"][GATE] = json!("/etc/passwd")), &["/etc/passwd", "same folder"]),
+        (
+            "an index that climbs out",
+            |f, c| index(f, c, |i| i["weight_map"][GATE] = json!("../model.safetensors")),
+            &[GATE, "../model.safetensors", "same folder"],
+        ),
+        (
+            "an index with an absolute path",
+            |f, c| index(f, c, |i| i["weight_map"][GATE] = json!("/etc/passwd")),
+            &["/etc/passwd", "same folder"],
+        ),
         ("an index with a number", |f, c| index(f, c, |i| i["weight_map"][GATE] = json!(1)), &[GATE, "expected a file name, got 1"]),
-        ("a missing shard", |f, c| { index(f, c, |_| ()); std::fs::remove_file(f.join(shard_name(1))).unwrap() }, &["shard model-00002-of-00002.safetensors is missing", "10 of 20"]),
-        ("a truncated shard", |f, c| { index(f, c, |_| ()); cut(&f.join(shard_name(1)), |n| n - 100) }, &["model-00002-of-00002.safetensors: truncated"]),
-        ("an index that names a tensor no shard has", |f, c| index(f, c, |i| i["weight_map"]["ghost"] = json!(shard_name(0))), &["`ghost`", "does not have it"]),
-        ("an index that names the other shard", |f, c| index(f, c, |i| {
-            let other = if i["weight_map"][GATE] == shard_name(0) { 1 } else { 0 };
-            i["weight_map"][GATE] = json!(shard_name(other));
-        }), &[GATE, "but is in"]),
-        ("a tensor that the index forgot", |f, c| index(f, c, |i| drop(i["weight_map"].as_object_mut().unwrap().remove(GATE))), &[GATE, "is not in weight_map"]),
-        ("a tensor in two shards", |f, c| { index(f, c, |_| ()); write_shard(&f.join(shard_name(1)), c.tensors.iter()) }, &["is in model-00001", "again in model-00002"]),
-        ("a shard that is a folder", |f, c| { index(f, c, |_| ()); std::fs::remove_file(f.join(shard_name(0))).unwrap(); std::fs::create_dir(f.join(shard_name(0))).unwrap() }, &["model-00001-of-00002.safetensors"]),
+        (
+            "a missing shard",
+            |f, c| {
+                index(f, c, |_| ());
+                std::fs::remove_file(f.join(shard_name(1))).unwrap()
+            },
+            &["shard model-00002-of-00002.safetensors is missing", "10 of 20"],
+        ),
+        (
+            "a truncated shard",
+            |f, c| {
+                index(f, c, |_| ());
+                cut(&f.join(shard_name(1)), |n| n - 100)
+            },
+            &["model-00002-of-00002.safetensors: truncated"],
+        ),
+        (
+            "an index that names a tensor no shard has",
+            |f, c| index(f, c, |i| i["weight_map"]["ghost"] = json!(shard_name(0))),
+            &["`ghost`", "does not have it"],
+        ),
+        (
+            "an index that names the other shard",
+            |f, c| {
+                index(f, c, |i| {
+                    let other = if i["weight_map"][GATE] == shard_name(0) { 1 } else { 0 };
+                    i["weight_map"][GATE] = json!(shard_name(other));
+                })
+            },
+            &[GATE, "but is in"],
+        ),
+        (
+            "a tensor that the index forgot",
+            |f, c| index(f, c, |i| drop(i["weight_map"].as_object_mut().unwrap().remove(GATE))),
+            &[GATE, "is not in weight_map"],
+        ),
+        (
+            "a tensor in two shards",
+            |f, c| {
+                index(f, c, |_| ());
+                write_shard(&f.join(shard_name(1)), c.tensors.iter())
+            },
+            &["is in model-00001", "again in model-00002"],
+        ),
+        (
+            "a shard that is a folder",
+            |f, c| {
+                index(f, c, |_| ());
+                std::fs::remove_file(f.join(shard_name(0))).unwrap();
+                std::fs::create_dir(f.join(shard_name(0))).unwrap()
+            },
+            &["model-00001-of-00002.safetensors"],
+        ),
     ];
     let mut failures = Vec::new();
     for (name, damage, words) in cases {
@@ -329,7 +443,8 @@ fn a_full_disk_is_an_error_and_leaves_nothing() {
     // A limit on the size of files stands in for a full disk: the same calls fail, with another number.
     let bench = Bench::new(&Checkpoint::llama(400, 128, 256, 2));
     let (model, out) = (bench.model(), bench.out());
-    let script = format!("ulimit -f 64; exec {} {} {} --no-tokenizer --type f32", env!("CARGO_BIN_EXE_quantize"), model.display(), out.display());
+    let script =
+        format!("ulimit -f 64; exec {} {} {} --no-tokenizer --type f32", env!("CARGO_BIN_EXE_quantize"), model.display(), out.display());
     let output = Command::new("bash").args(["-c", &script]).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("out.kgl: cannot write: File too large"), "{}", stderr(&output));
@@ -341,7 +456,12 @@ fn an_interrupted_conversion_leaves_nothing() {
     // Large enough that it cannot be done when the signal comes.
     let bench = Bench::new(&Checkpoint::llama(20_000, 512, 2048, 8));
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        let child = bench.command(&["--type", "q4", "--embed-type", "q4", "--threads", "1"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = bench
+            .command(&["--type", "q4", "--embed-type", "q4", "--threads", "1"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         // The temporary file shows that the work has begun.
         let begun = std::time::Instant::now();
         while files(bench.folder.path()).len() < 2 {
@@ -373,7 +493,8 @@ fn memory_stays_within_its_bound() {
         let mut peak = 0;
         while child.try_wait().unwrap().is_none() {
             let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-            let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+            let anonymous =
+                status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
             peak = peak.max(anonymous.unwrap_or(0) * 1024);
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
@@ -386,7 +507,9 @@ fn memory_stays_within_its_bound() {
 
 #[test]
 fn wrong_usage_is_exit_status_2() {
-    for args in [&[][..], &["model"], &["model", "out.kgl", "--type", "q5"], &["model", "out.kgl", "--threads", "0"], &["model", "out.kgl", "more"]] {
+    for args in
+        [&[][..], &["model"], &["model", "out.kgl", "--type", "q5"], &["model", "out.kgl", "--threads", "0"], &["model", "out.kgl", "more"]]
+    {
         let output = quantize(args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
     }
@@ -402,7 +525,9 @@ fn wrong_usage_is_exit_status_2() {
 fn a_folder_that_is_none_is_said_to_be_none() {
     let bench = Bench::new(&Checkpoint::small());
     let out = bench.out();
-    for (path, words) in [(bench.folder.path().join("nowhere"), "no such folder"), (bench.model().join("config.json"), "expected a checkpoint folder")] {
+    for (path, words) in
+        [(bench.folder.path().join("nowhere"), "no such folder"), (bench.model().join("config.json"), "expected a checkpoint folder")]
+    {
         let output = quantize(&[path.to_str().unwrap(), out.to_str().unwrap()]).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(stderr(&output).contains(words), "{}", stderr(&output));

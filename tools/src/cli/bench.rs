@@ -262,11 +262,15 @@ pub(crate) fn run(global: Global, args: &BenchArgs) -> Done {
         let (speed, sd) = (row.speed.mean(), row.speed.deviation());
         let bytes_a_second = row.bytes_per_token.map(|b| b * speed);
         let share = bytes_a_second.map(|b| b / bandwidth(row.threads));
-        let mut cells = vec![name.clone(), if csv { file_bytes.to_string() } else { size(file_bytes) }, isa.to_owned(), row.threads.to_string()];
+        let mut cells =
+            vec![name.clone(), if csv { file_bytes.to_string() } else { size(file_bytes) }, isa.to_owned(), row.threads.to_string()];
         cells.extend([args.cache.clone(), row.test.name()]);
         if csv {
             cells.extend([format!("{speed:.4}"), format!("{sd:.4}")]);
-            cells.extend([bytes_a_second.map_or_else(String::new, |b| format!("{:.4}", b / 1e9)), share.map_or_else(String::new, |s| format!("{s:.4}"))]);
+            cells.extend([
+                bytes_a_second.map_or_else(String::new, |b| format!("{:.4}", b / 1e9)),
+                share.map_or_else(String::new, |s| format!("{s:.4}")),
+            ]);
             cells.push(row.peak_rss.map_or_else(String::new, |b| b.to_string()));
         } else {
             cells.push(format!("{} ± {sd:.2}", grouped(speed)));

@@ -1,12 +1,12 @@
 //! `kinglet chat`: a conversation, in the format that the model was trained on.
 
+use super::Global;
 use super::engine::{self, Machine};
 use super::generate::{End, Limits, Story, Writer, note_memory};
 use super::options::{ContextArgs, ModelArgs, PromptArgs, SamplingArgs, read_text};
 use super::out::{Done, Failure, error, interrupt, note, text};
 use super::sampling::{self, Chooser, Stops};
 use super::text::{duration, printable, rate, thousands};
-use super::Global;
 use kinglet::format::{Container, Section};
 use kinglet::tokenizer::chat::{self, ChatTemplate, Message, Next, Piece, Role};
 use kinglet::tokenizer::{EncodeOptions, TokenId, Tokenizer};
@@ -259,7 +259,10 @@ impl Talk<'_, '_, '_> {
         let prompt = self.conversation.tokens_within(self.context - reserve)?;
         if prompt.len() >= self.context {
             let n = thousands(prompt.len() as u64);
-            return Err(error(format_args!("the message takes {n} tokens of a context of {}: expected a shorter one, or a larger -c", self.context)));
+            return Err(error(format_args!(
+                "the message takes {n} tokens of a context of {}: expected a shorter one, or a larger -c",
+                self.context
+            )));
         }
         Ok(prompt)
     }
@@ -283,7 +286,10 @@ enum Input {
 struct Continuation;
 
 impl rustyline::validate::Validator for Continuation {
-    fn validate(&self, context: &mut rustyline::validate::ValidationContext<'_>) -> rustyline::Result<rustyline::validate::ValidationResult> {
+    fn validate(
+        &self,
+        context: &mut rustyline::validate::ValidationContext<'_>,
+    ) -> rustyline::Result<rustyline::validate::ValidationResult> {
         use rustyline::validate::ValidationResult::{Incomplete, Valid};
         Ok(if context.input().ends_with('\\') { Incomplete } else { Valid(None) })
     }

@@ -108,7 +108,9 @@ fn block_words(block: &BlockSpec) -> Vec<(&'static str, String)> {
     if block.window > 0 {
         attention += &format!(", window of {}", plural(block.window.into(), "position", "positions"));
     }
-    for (there, words) in [(block.qkv_bias, ", biases on q, k, v"), (block.out_bias, ", bias on the output"), (block.qk_norm, ", q and k normalised")] {
+    for (there, words) in
+        [(block.qkv_bias, ", biases on q, k, v"), (block.out_bias, ", bias on the output"), (block.qk_norm, ", q and k normalised")]
+    {
         if there {
             attention += words;
         }
@@ -118,8 +120,12 @@ fn block_words(block: &BlockSpec) -> Vec<(&'static str, String)> {
     }
     let mut positions = match block.positions {
         AttnPositions::None => "not in attention".to_owned(),
-        AttnPositions::RotaryHalves => format!("rotary, halves, {} channels, base {}", block.rotary_dim, thousands(block.rotary_theta as u64)),
-        AttnPositions::RotaryPairs => format!("rotary, pairs, {} channels, base {}", block.rotary_dim, thousands(block.rotary_theta as u64)),
+        AttnPositions::RotaryHalves => {
+            format!("rotary, halves, {} channels, base {}", block.rotary_dim, thousands(block.rotary_theta as u64))
+        }
+        AttnPositions::RotaryPairs => {
+            format!("rotary, pairs, {} channels, base {}", block.rotary_dim, thousands(block.rotary_theta as u64))
+        }
         AttnPositions::Alibi => "ALiBi".to_owned(),
         AttnPositions::Relative => "relative buckets".to_owned(),
     };
@@ -137,7 +143,8 @@ fn block_words(block: &BlockSpec) -> Vec<(&'static str, String)> {
         Activation::GeluErf => "GELU (erf)",
         Activation::Relu => "ReLU",
     };
-    let mut ffn = format!("{} of {}, {activation}", if block.ffn == Ffn::Gated { "gated" } else { "plain" }, thousands(block.ffn_dim.into()));
+    let mut ffn =
+        format!("{} of {}, {activation}", if block.ffn == Ffn::Gated { "gated" } else { "plain" }, thousands(block.ffn_dim.into()));
     if block.ffn_bias {
         ffn += ", biases";
     }

@@ -76,7 +76,12 @@ pub(crate) fn arena(plan: &Plan) -> Result<MmapMut, Failure> {
 }
 
 /// A session over an arena of the plan.
-pub(crate) fn session<'a, 'm>(model: &'a Model<'m>, plan: &Plan, arena: &'a mut [u8], machine: &'a Machine) -> Result<Session<'a, 'm>, Failure> {
+pub(crate) fn session<'a, 'm>(
+    model: &'a Model<'m>,
+    plan: &Plan,
+    arena: &'a mut [u8],
+    machine: &'a Machine,
+) -> Result<Session<'a, 'm>, Failure> {
     Session::new(model, plan, arena, machine.kernels, &machine.pool).map_err(error)
 }
 

@@ -1,10 +1,9 @@
 //! From a prompt to a stream of text: what `run`, `chat` and `demo` share.
 
-
+use super::memory;
 use super::out::{Done, Failure, Progress, error, interrupt, note};
 use super::sampling::{Chooser, Stops};
 use super::text::{duration, rate, size, thousands};
-use super::memory;
 use kinglet::session::{Session, SessionError};
 use kinglet::tokenizer::{DecodeOptions, Decoder, TokenId, Tokenizer};
 use std::time::Instant;

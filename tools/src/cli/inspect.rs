@@ -81,7 +81,8 @@ fn tensor_table(args: &InspectArgs, spec: &Spec<'_>, container: Option<&Containe
     match (container, args.tensors) {
         (Some(container), true) => {
             let columns = ["tensor", "shape", "type", "bytes", "offset", "SHA-256"];
-            let mut table = Table::new(&columns.map(|c| (c, if ["bytes", "offset", "shape"].contains(&c) { Align::Right } else { Align::Left })));
+            let mut table =
+                Table::new(&columns.map(|c| (c, if ["bytes", "offset", "shape"].contains(&c) { Align::Right } else { Align::Left })));
             for e in container.entries() {
                 let bytes = thousands(e.len_bytes().unwrap_or(0));
                 let (name, offset) = (e.tensor.key.to_string(), thousands(e.offset));
@@ -95,7 +96,13 @@ fn tensor_table(args: &InspectArgs, spec: &Spec<'_>, container: Option<&Containe
             table
         }
         (_, false) => {
-            let columns = [("tensors", Align::Left), ("count", Align::Right), ("shape", Align::Right), ("type", Align::Left), ("bytes", Align::Right)];
+            let columns = [
+                ("tensors", Align::Left),
+                ("count", Align::Right),
+                ("shape", Align::Right),
+                ("type", Align::Left),
+                ("bytes", Align::Right),
+            ];
             let mut table = Table::new(if container.is_some() { &columns } else { &columns[..3] });
             for ((role, ..), g) in groups(spec, container) {
                 let mut cells = vec![role.to_string(), thousands(g.count), shape(g.shape.0, g.shape.1)];

@@ -1,11 +1,11 @@
 //! `kinglet perplexity`: how surprised a model is by a text, and how far it is from a reference.
 
+use super::Global;
 use super::divergence::{Comparison, Surprise, log_softmax};
 use super::engine::{self, Machine};
 use super::options::{ModelArgs, positive, read_text};
 use super::out::{Done, Failure, Progress, error, interrupt, note, say, text};
 use super::text::{Align, Table, duration, rate, thousands};
-use super::Global;
 use kinglet::format::Section;
 use kinglet::model::Model;
 use kinglet::session::{Options, Plan, Session};
@@ -144,7 +144,12 @@ pub(crate) fn run(global: Global, args: &PerplexityArgs) -> Done {
     }
     drop(progress);
     let seconds = start.elapsed().as_secs_f64();
-    note!("{} tokens in {}, {:.1} tokens/s", thousands((done * args.context) as u64), duration(seconds), rate(done * args.context, seconds));
+    note!(
+        "{} tokens in {}, {:.1} tokens/s",
+        thousands((done * args.context) as u64),
+        duration(seconds),
+        rate(done * args.context, seconds)
+    );
     if done < chunks {
         note!("kinglet: interrupted after {done} of {chunks} chunks; the figures are of those");
     }

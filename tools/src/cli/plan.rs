@@ -72,7 +72,8 @@ pub(crate) fn run(args: &PlanArgs) -> Done {
 
 fn print(args: &PlanArgs, spec: &Spec<'_>, file: FileSizes) -> Done {
     let context = args.context.resolve(spec.context);
-    let options = Options { context, batch: args.batch.min(context.max(1)), cache: cache_type(&args.cache), logit_rows: engine::LOGIT_ROWS };
+    let options =
+        Options { context, batch: args.batch.min(context.max(1)), cache: cache_type(&args.cache), logit_rows: engine::LOGIT_ROWS };
     let plan = Plan::new(spec, options).map_err(|e| Failure::file(&args.path, e))?;
     let (arena, cache) = (plan.arena_bytes() as u64, plan.cache_bytes() as u64);
     let total = file.bytes.saturating_add(arena);

@@ -1,12 +1,12 @@
 //! `kinglet run`: a text goes on.
 
+use super::Global;
 use super::engine::{self, Machine};
 use super::generate::{End, Limits, Writer, note_bytes};
 use super::options::{ContextArgs, ModelArgs, PromptArgs, SamplingArgs, required_prompt};
 use super::out::{Done, Failure, error, interrupt, note, text};
 use super::sampling::{self, Chooser, Stops};
 use super::text::{duration, thousands};
-use super::Global;
 use kinglet::tokenizer::EncodeOptions;
 use std::time::Instant;
 
@@ -83,7 +83,8 @@ pub(crate) fn run(global: Global, args: &RunArgs) -> Done {
     if args.echo {
         text(prompt.as_bytes())?;
     }
-    let story = Writer::new(&mut session, tokenizer, args.model.batch).write(&tokens, limits, &mut chooser, &mut stops, &mut |piece| text(piece.as_bytes()));
+    let story = Writer::new(&mut session, tokenizer, args.model.batch)
+        .write(&tokens, limits, &mut chooser, &mut stops, &mut |piece| text(piece.as_bytes()));
     let story = story?;
     text(b"\n")?;
     note!(

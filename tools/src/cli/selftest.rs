@@ -1,12 +1,12 @@
 //! `kinglet selftest`: this machine computes the bits that every machine computes.
 
+use super::Global;
 use super::bench::{logits_hash, token};
 use super::embedded::Embedded;
 use super::engine::{self, Machine};
 use super::options;
 use super::out::{Done, Failure, error, interrupt, say};
 use super::text::thousands;
-use super::Global;
 use kinglet::isa::Isa;
 use kinglet::kernels::{Kernels, contract};
 use kinglet::model::Model;
@@ -99,5 +99,9 @@ pub(crate) fn run(global: Global, args: &SelftestArgs) -> Done {
             }
         }
     }
-    if faults > 0 { Err(error(format_args!("{faults} checks failed: this machine, or this build, computes wrong results"))) } else { Ok(()) }
+    if faults > 0 {
+        Err(error(format_args!("{faults} checks failed: this machine, or this build, computes wrong results")))
+    } else {
+        Ok(())
+    }
 }

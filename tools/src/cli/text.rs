@@ -170,10 +170,7 @@ mod tests {
         let mut table = Table::new(&[("test", Align::Left), ("t/s", Align::Right)]);
         table.row(["pp512", "1,234.5"]);
         table.row(["say \"a\"", "1"]);
-        assert_eq!(
-            table.markdown(),
-            "| test    |     t/s |\n| ------- | ------: |\n| pp512   | 1,234.5 |\n| say \"a\" |       1 |\n"
-        );
+        assert_eq!(table.markdown(), "| test    |     t/s |\n| ------- | ------: |\n| pp512   | 1,234.5 |\n| say \"a\" |       1 |\n");
         assert_eq!(table.csv(), "test,t/s\npp512,\"1,234.5\"\n\"say \"\"a\"\"\",1\n");
     }
 }

@@ -1,8 +1,8 @@
 //! `kinglet verify`: every byte of a file is what its writer wrote.
 
+use super::engine;
 use super::out::{Done, Failure, Progress, say, text};
 use super::text::{hex, size_exact, thousands};
-use super::engine;
 use crate::digest;
 use kinglet::format::{Container, Entry, Section};
 use kinglet_quant::{BLOCK, DType, LANES, UNIT, q4, q8};
@@ -36,7 +36,8 @@ fn fault(container: &Container<'_>, entry: &Entry) -> Option<String> {
                 return Some(format!("tile {index}: expected finite row scales and quants above -128"));
             }
             let padded = matrix.cols().next_multiple_of(UNIT);
-            let bad = (0..LANES).find(|&lane| !padding_is_zero(matrix.dtype(), tile, lane, if lane < rows { matrix.cols() } else { 0 }, padded))?;
+            let bad = (0..LANES)
+                .find(|&lane| !padding_is_zero(matrix.dtype(), tile, lane, if lane < rows { matrix.cols() } else { 0 }, padded))?;
             Some(format!("tile {index}, row {bad}: expected zeros in the padding"))
         });
     }
@@ -111,7 +112,10 @@ pub(crate) fn run(args: &VerifyArgs) -> Done {
     text(listing.as_bytes())?;
     if let Some((first, rest)) = faults.split_first() {
         let more = if rest.is_empty() { String::new() } else { rest.iter().map(|f| format!("\n  {f}")).collect() };
-        return Err(bad(format!("{first}{more}\n{} found; the file is damaged or was made by a faulty writer", count(faults.len(), "fault"))));
+        return Err(bad(format!(
+            "{first}{more}\n{} found; the file is damaged or was made by a faulty writer",
+            count(faults.len(), "fault")
+        )));
     }
     if !args.hashes {
         say!("{}: good. {} tensors, {}", args.file.display(), thousands(container.n_tensors() as u64), size_exact(bytes.len() as u64))?;

@@ -42,7 +42,8 @@ impl Checkpoint {
             "max_position_embeddings": 128, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
             "tie_word_embeddings": true, "torch_dtype": "float32",
         });
-        let mut shapes = vec![("model.embed_tokens.weight".to_owned(), vec![vocab, hidden]), ("model.norm.weight".to_owned(), vec![hidden])];
+        let mut shapes =
+            vec![("model.embed_tokens.weight".to_owned(), vec![vocab, hidden]), ("model.norm.weight".to_owned(), vec![hidden])];
         for layer in 0..layers {
             for (name, shape) in [
                 ("input_layernorm", vec![hidden]),
