@@ -75,8 +75,7 @@ impl Acts {
     }
 
     fn room(&mut self) -> ActsMut<'_> {
-        ActsMut::new(self.tokens, self.cols, &mut self.quants, &mut self.scales, &mut self.sums)
-            .expect("fitting buffers")
+        ActsMut::new(self.tokens, self.cols, &mut self.quants, &mut self.scales, &mut self.sums).expect("fitting buffers")
     }
 }
 
@@ -116,8 +115,7 @@ fn products(c: &mut Criterion) {
     let bytes = |bytes, _| Throughput::Bytes(bytes);
     let multiply_adds = |_, n| Throughput::Elements(n);
     for dtype in [DType::Q4, DType::Q8, DType::F16, DType::F32] {
-        let streamed_rows =
-            STREAMED_BYTES / dtype.matrix_bytes(1, 1536).expect("a row") * if dtype.is_quantised() { LANES } else { 1 };
+        let streamed_rows = STREAMED_BYTES / dtype.matrix_bytes(1, 1536).expect("a row") * if dtype.is_quantised() { LANES } else { 1 };
         let shapes = [
             Product { name: "vector, cached", rows: 320, cols: 576, tokens: 1, counts: bytes },
             Product { name: "vector, streamed", rows: streamed_rows, cols: 1536, tokens: 1, counts: bytes },
@@ -193,16 +191,12 @@ fn attention(c: &mut Criterion) {
     const HEAD_DIM: usize = 64;
     let mut random = Random(11);
     let streamed = STREAMED_BYTES / (2 * HEAD_DIM) / SPAN * SPAN;
-    for (name, rows, positions) in [
-        ("3 rows, cached", 3, SPAN),
-        ("3 rows, streamed", 3, streamed),
-        ("1 row, cached", 1, SPAN),
-        ("96 rows, cached", 96, SPAN),
-    ] {
+    for (name, rows, positions) in
+        [("3 rows, cached", 3, SPAN), ("3 rows, streamed", 3, streamed), ("1 row, cached", 1, SPAN), ("96 rows, cached", 96, SPAN)]
+    {
         let (keys, values) = (random.quants(positions * HEAD_DIM), random.quants(positions * HEAD_DIM));
         let scales = vec![1e-2; positions];
-        let cache =
-            CacheI8 { head_dim: HEAD_DIM, keys: &keys, key_scales: &scales, values: &values, value_scales: &scales };
+        let cache = CacheI8 { head_dim: HEAD_DIM, keys: &keys, key_scales: &scales, values: &values, value_scales: &scales };
         let quants = random.quants(rows * HEAD_DIM);
         let (query_scales, reach) = (vec![1e-3; rows], vec![Reach { start: 0, end: positions }; rows]);
         let queries = QueriesI8 { quants: &quants, scales: &query_scales, reach: &reach };

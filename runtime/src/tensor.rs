@@ -315,6 +315,11 @@ impl<'a> Outputs<'a> {
         // SAFETY: `row + len <= rows` and `token < tokens`, so the place lies inside the slice given to `new`; this
         // part alone has this tile, because `part`'s caller gives each tile to one part only.
         let place = unsafe { core::slice::from_raw_parts_mut(self.base.add(token * self.rows + row), len) };
-        place.copy_from_slice(&lanes[..len]);
+        // Only the last tile can be short: every other is one store of a register, not a call that copies memory.
+        if let Some(whole) = place.first_chunk_mut() {
+            *whole = lanes;
+        } else {
+            place.copy_from_slice(&lanes[..len]);
+        }
     }
 }

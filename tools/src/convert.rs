@@ -7,7 +7,7 @@
 
 mod rows;
 
-use crate::chat_template::{self, ChatTemplateError};
+use crate::chat_template;
 use crate::checkpoint::{Checkpoint, CheckpointError, SourceType};
 use crate::family::{ConfigError, Model, Source};
 use crate::output::{Output, OutputError};
@@ -421,29 +421,35 @@ fn text_sections(checkpoint: &Checkpoint, vocab: u32, warnings: &mut Vec<String>
     let (config, generation) = (config.as_deref().map(str::as_bytes), generation.as_deref().map(str::as_bytes));
     let compiled = tokenizer_compiler::compile(json.as_bytes(), config, generation, vocab)?;
     warnings.extend(compiled.notes);
-    let chat = match chat_text(checkpoint, config)? {
-        None => Vec::new(),
-        // A model without its chat template still continues text; half a template would be worse than none.
-        Some(template) => match chat_template::compile(&template, compiled.bos.as_deref(), compiled.eos.as_deref()) {
-            Ok(chat) => {
-                warnings.extend(chat.notes);
-                chat.section
-            }
-            Err(e) => {
-                warnings.push(format!("{e}; the file has no chat template"));
-                Vec::new()
-            }
-        },
-    };
+    let template = checkpoint.text("chat_template.jinja")?;
+    let chat = chat_section(template, config, compiled.bos.as_deref(), compiled.eos.as_deref(), warnings);
     Ok(Head { tokenizer: compiled.section, chat, ..Head::default() })
 }
 
-/// The chat template, from its own file as newer checkpoints have it, or from the tokenizer's configuration.
-fn chat_text(checkpoint: &Checkpoint, tokenizer_config: Option<&[u8]>) -> Result<Option<String>, ConvertError> {
-    if let Some(text) = checkpoint.text("chat_template.jinja")? {
-        return Ok(Some(text));
+/// The chat section of a template, which stands in a file of its own or in `tokenizer_config.json`. Empty without a
+/// template, and where it cannot be expressed: the model then still continues text, and a warning says why.
+fn chat_section(
+    template: Option<String>,
+    config: Option<&[u8]>,
+    bos: Option<&str>,
+    eos: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Vec<u8> {
+    let find = || match (template, config) {
+        (None, Some(config)) => chat_template::find(config),
+        (template, _) => Ok(template),
+    };
+    match find().and_then(|template| template.map(|t| chat_template::compile(&t, bos, eos)).transpose()) {
+        Ok(None) => Vec::new(),
+        Ok(Some(compiled)) => {
+            warnings.extend(compiled.notes);
+            compiled.section
+        }
+        Err(e) => {
+            warnings.push(format!("the file has no chat format: {e}"));
+            Vec::new()
+        }
     }
-    Ok(tokenizer_config.map(chat_template::find).transpose()?.flatten())
 }
 
 /// Why a checkpoint cannot be converted.
@@ -467,8 +473,6 @@ pub enum ConvertError {
     NoTokenizer,
     /// The tokenizer cannot be compiled.
     Tokenizer(TokenizerCompileError),
-    /// The chat template cannot be found.
-    Chat(ChatTemplateError),
     /// A weight that cannot be stored. Row and column are those of the checkpoint's tensor.
     Weight { name: String, file: String, row: usize, col: usize, value: f32, problem: &'static str },
     /// A quantiser's refusal that names no weight.
@@ -509,12 +513,6 @@ impl From<TokenizerCompileError> for ConvertError {
     }
 }
 
-impl From<ChatTemplateError> for ConvertError {
-    fn from(e: ChatTemplateError) -> Self {
-        Self::Chat(e)
-    }
-}
-
 impl From<OutputError> for ConvertError {
     fn from(e: OutputError) -> Self {
         Self::Output(e)
@@ -541,7 +539,6 @@ impl std::fmt::Display for ConvertError {
             }
             Self::NoTokenizer => write!(f, "tokenizer.json is missing; --no-tokenizer makes a file that takes and gives token ids only"),
             Self::Tokenizer(e) => e.fmt(f),
-            Self::Chat(e) => e.fmt(f),
             Self::Weight { name, file, row, col, value, problem } => {
                 write!(f, "{file}: tensor `{name}`, row {row}, column {col}: the weight {value:e} {problem}")
             }

@@ -329,9 +329,9 @@ fn bench_hashes_are_the_same_however_it_runs() {
     let tests: Vec<String> = (0..8).map(|i| of(&first, i, "test").as_str().unwrap().to_owned()).collect();
     assert_eq!(tests[..4], ["pp40", "tg6", "pp40 @ d33", "tg6 @ d33"]);
     let scalar = rows(&["-t", "1", "--isa", "scalar", "-b", "3"]);
-    for i in 0..4 {
-        assert_eq!(of(&first, i, "logits"), of(&first, i + 4, "logits"), "threads, {}", tests[i]);
-        assert_eq!(of(&first, i, "logits"), of(&scalar, i, "logits"), "scalar, {}", tests[i]);
+    for (i, test) in tests[..4].iter().enumerate() {
+        assert_eq!(of(&first, i, "logits"), of(&first, i + 4, "logits"), "threads, {test}");
+        assert_eq!(of(&first, i, "logits"), of(&scalar, i, "logits"), "scalar, {test}");
         assert!(of(&first, i, "tokens_per_second").as_f64().unwrap() > 0.0);
     }
     // The prompt's row after 33 tokens of context ends like one of 73 tokens without.

@@ -4,26 +4,26 @@
 //! rows pass over it, [`ROWS`] at a time: that many share every load.
 
 use super::attention::{BLOCK, CacheF32, CacheI8, MAX_HEAD_DIM, Partials, QueriesF32, QueriesI8, Reach, SPAN};
-use super::lanes::{self, Lanes};
+use super::lanes;
 use crate::math;
 use core::ops::Range;
 use kinglet_quant::{LANES, act};
 
-/// Query rows that one pass over a block serves. Four rows of scores are 1 KiB of stack, and four accumulators leave
+/// Query rows that one pass over a block serves. Four rows of sums are 1 KiB of stack, and four accumulators leave
 /// room for the operands in 16 registers.
 pub(super) const ROWS: usize = 4;
-/// Tiles of eight positions in a block.
-const TILES: usize = BLOCK / LANES;
+/// Tiles of eight positions in a block, and tiles of eight channels that go through one buffer of a block's length.
+pub(super) const TILES: usize = BLOCK / LANES;
 
 /// The integer part of attention: exact, so that each instruction set may sum in the order it likes.
 ///
 /// Slices have the lengths that the layouts say; `R` is 1..=[`ROWS`].
 pub(super) trait Dots {
-    /// `out[r][p] = Σ_c queries[r][c] * key[p][c]` for the eight positions of a key tile.
-    fn scores<const R: usize>(tile: &[i8], queries: [&[i8]; R], out: &mut [[i32; LANES]; R]);
+    /// `out[r][p] = Σ_c queries[r][c] * key[p][c]` for the positions of some tiles of a block.
+    fn scores<const R: usize>(keys: &[i8], tiles: Range<usize>, queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]);
 
-    /// `out[r][d] = Σ_p weights[r][p] * value[p][d]` over a block, for the eight channels of a value tile.
-    fn values<const R: usize>(tile: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; LANES]; R]);
+    /// `out[r][d] = Σ_p weights[r][p] * value[p][d]` over a block, for the channels of at most [`TILES`] value tiles.
+    fn values<const R: usize>(tiles: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]);
 }
 
 /// The positions of one block that a row reaches, counted from the block's start.
@@ -42,48 +42,65 @@ fn blocks(reach: &[Reach], span: usize) -> Range<usize> {
     start / BLOCK..end.div_ceil(BLOCK).max(start / BLOCK)
 }
 
-/// The running softmax of one row: takes in a block's scores and turns them into `e`; returns the factor `c`.
+/// The running softmax of `R` rows: takes in a block's scores, turns them into `e`, moves `max` and `sum` on, and returns
+/// the factors `c`.
 ///
-/// Out of `range`, `scores` may hold anything.
+/// Out of a row's range its scores may hold anything. Each step goes over all rows before the next begins: a row alone
+/// is one long chain of dependent operations, and rows are what the machine can overlap.
 #[inline(always)]
-fn take_block(scores: &mut [f32; BLOCK], range: Range<usize>, max: &mut f32, sum: &mut f32) -> f32 {
-    let whole = range == (0..BLOCK);
-    if !whole {
-        scores[..range.start].fill(f32::NEG_INFINITY);
-        scores[range.end..].fill(f32::NEG_INFINITY);
+fn soften<const R: usize>(scores: &mut [[f32; BLOCK]; R], ranges: &[Range<usize>; R], max: &mut [f32], sum: &mut [f32]) -> [f32; R] {
+    let fill_outside = |scores: &mut [[f32; BLOCK]; R], value| {
+        for (scores, range) in scores.iter_mut().zip(ranges) {
+            if *range != (0..BLOCK) {
+                scores[..range.start].fill(value);
+                scores[range.end..].fill(value);
+            }
+        }
+    };
+    fill_outside(scores, f32::NEG_INFINITY);
+    let (mut m, mut c) = ([0.0; R], [0.0; R]);
+    for r in 0..R {
+        m[r] = lanes::peak(max[r], &scores[r]);
+        c[r] = max[r] - m[r];
     }
-    let m = lanes::peak(*max, scores);
-    let c = if *max == f32::NEG_INFINITY { 0.0 } else { math::exp(*max - m) };
-    for s in scores.iter_mut() {
-        *s = math::exp(*s - m);
+    for r in 0..R {
+        let factor = math::exp(c[r]);
+        c[r] = if max[r] == f32::NEG_INFINITY { 0.0 } else { factor };
+        for s in &mut scores[r] {
+            *s = math::exp(*s - m[r]);
+        }
     }
-    if !whole {
-        scores[..range.start].fill(0.0);
-        scores[range.end..].fill(0.0);
+    fill_outside(scores, 0.0);
+    for r in 0..R {
+        if !ranges[r].is_empty() {
+            sum[r] = sum[r] * c[r] + lanes::sum(&scores[r]);
+            max[r] = m[r];
+        }
     }
-    *sum = *sum * c + lanes::sum(scores);
-    *max = m;
     c
 }
 
-/// Turns `e` into the weights `u` of a block and returns `peak / 127`.
+/// Turns the `e` of `R` rows, which it spoils, into the weights `u` of a block and returns `peak / 127` of each.
 #[inline(always)]
-fn weigh(e: &[f32; BLOCK], value_scales: &[f32; BLOCK], u: &mut [u8; BLOCK]) -> f32 {
+fn weigh<const R: usize>(e: &mut [[f32; BLOCK]; R], value_scales: &[f32; BLOCK], u: &mut [[u8; BLOCK]; R]) -> [f32; R] {
     const MAX: f32 = act::QUANT_MAX as f32;
-    let mut t = [0.0; BLOCK];
-    for p in 0..BLOCK {
-        t[p] = e[p] * value_scales[p];
+    let (mut inverse, mut scale) = ([0.0; R], [0.0; R]);
+    for r in 0..R {
+        for p in 0..BLOCK {
+            e[r][p] *= value_scales[p];
+        }
+        let peak = lanes::peak(0.0, &e[r]);
+        // With both 0, every weight becomes 0.
+        if peak >= act::TINY {
+            (inverse[r], scale[r]) = (MAX / peak, peak / MAX);
+        }
     }
-    let peak = lanes::peak(0.0, &t);
-    if peak < act::TINY {
-        *u = [0; BLOCK];
-        return 0.0;
+    for r in 0..R {
+        for p in 0..BLOCK {
+            u[r][p] = lanes::clamp_round(0.0, MAX, e[r][p] * inverse[r]) as u8;
+        }
     }
-    let inverse = MAX / peak;
-    for p in 0..BLOCK {
-        u[p] = lanes::clamp_round(0.0, MAX, t[p] * inverse) as u8;
-    }
-    peak / MAX
+    scale
 }
 
 /// The rows of a chunk, and where their results go.
@@ -151,39 +168,30 @@ fn attend_block<D: Dots, const R: usize>(
     let to = reached.map(|range| range.end).max().unwrap_or(BLOCK);
 
     let queries: [&[i8]; R] = core::array::from_fn(|r| &chunk.queries[r * head_dim..][..head_dim]);
+    let mut sums = [[0; BLOCK]; R];
+    D::scores(keys, from / LANES..to.div_ceil(LANES), queries, &mut sums);
+
     let mut scores = [[0.0; BLOCK]; R];
-    for tile in from / LANES..to.div_ceil(LANES).min(TILES) {
-        let mut sums = [[0; LANES]; R];
-        D::scores(&keys[tile * LANES * head_dim..][..LANES * head_dim], queries, &mut sums);
-        for r in 0..R {
-            for lane in 0..LANES {
-                let p = tile * LANES + lane;
-                scores[r][p] = (sums[r][lane] as f32 * chunk.scales[r]) * key_scales[p];
-            }
-        }
-    }
-
-    let mut weights = [[0; BLOCK]; R];
-    let mut factors = [(1.0, 0.0); R];
     for r in 0..R {
-        if !ranges[r].is_empty() {
-            let c = take_block(&mut scores[r], ranges[r].clone(), &mut chunk.max[r], &mut chunk.sum[r]);
-            factors[r] = (c, weigh(&scores[r], value_scales, &mut weights[r]));
+        for p in 0..BLOCK {
+            scores[r][p] = (sums[r][p] as f32 * chunk.scales[r]) * key_scales[p];
         }
     }
+    let factors = soften(&mut scores, &ranges, chunk.max, chunk.sum);
+    let mut weights = [[0; BLOCK]; R];
+    let scales = weigh(&mut scores, value_scales, &mut weights);
 
-    for (tile, values) in values.chunks_exact(LANES * BLOCK).enumerate() {
-        let mut sums = [[0; LANES]; R];
+    for (piece, values) in values.chunks(TILES * LANES * BLOCK).enumerate() {
         D::values(values, &weights, &mut sums);
         for r in 0..R {
             // A row that does not reach this block must not be touched: even `acc * 1 + 0` can turn -0 into +0.
-            if ranges[r].is_empty() {
-                continue;
-            }
-            let (c, scale) = factors[r];
-            let acc: &mut Lanes = &mut chunk.acc[r * head_dim..].as_chunks_mut::<LANES>().0[tile];
-            for lane in 0..LANES {
-                acc[lane] = acc[lane] * c + sums[r][lane] as f32 * scale;
+            if !ranges[r].is_empty() {
+                let (c, scale) = (factors[r], scales[r]);
+                let channels = values.len() / BLOCK;
+                let acc = &mut chunk.acc[r * head_dim + piece * TILES * LANES..][..channels];
+                for (acc, sum) in acc.iter_mut().zip(&sums[r]) {
+                    *acc = *acc * c + *sum as f32 * scale;
+                }
             }
         }
     }
@@ -209,17 +217,18 @@ pub(super) fn attend_f32(cache: &CacheF32<'_>, queries: &QueriesF32<'_>, span: u
                 continue;
             }
             let query = &queries.values[row * head_dim..][..head_dim];
-            let mut scores = [0.0; BLOCK];
+            let mut scores = [[0.0; BLOCK]];
             for p in range.clone() {
-                scores[p] = lanes::dot(query, &keys[p * head_dim..][..head_dim]) * queries.scale;
+                scores[0][p] = lanes::dot(query, &keys[p * head_dim..][..head_dim]) * queries.scale;
             }
-            let c = take_block(&mut scores, range.clone(), &mut out.max[row], &mut out.sum[row]);
+            let (max, sum) = (&mut out.max[row..=row], &mut out.sum[row..=row]);
+            let [c] = soften(&mut scores, core::array::from_ref(&range), max, sum);
             let acc = &mut out.acc[row * head_dim..][..head_dim];
             let mut sums = [0.0; MAX_HEAD_DIM];
             let sums = &mut sums[..head_dim];
             for p in range {
                 for (sum, v) in sums.iter_mut().zip(&values[p * head_dim..][..head_dim]) {
-                    *sum += scores[p] * v;
+                    *sum += scores[0][p] * v;
                 }
             }
             for (acc, sum) in acc.iter_mut().zip(sums) {

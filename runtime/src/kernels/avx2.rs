@@ -13,7 +13,7 @@ use crate::isa::{Avx2, Isa, avx2_entry};
 use crate::kernels::Activation;
 use crate::kernels::attention::{CacheF32, CacheI8, Partials, QueriesF32, QueriesI8};
 use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
-use core::arch::x86_64::{__m256, __m256i, _mm256_loadu_si256, _mm256_storeu_ps};
+use core::arch::x86_64::{__m256, __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm256_storeu_ps};
 use kinglet_quant::LANES;
 
 /// The table, against the proof that this machine can run it.
@@ -76,6 +76,22 @@ fn to_lanes(v: __m256) -> [f32; LANES] {
     // SAFETY: the array has room for 8 floats; the instruction takes any address.
     unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), v) };
     lanes
+}
+
+/// How far ahead of a pair of tiles a product with one token prefetches: the next pair, or what lies at least as many
+/// bytes ahead as a miss takes to arrive. The two streams of a pair end before a hardware prefetcher has caught up
+/// with them, and it stops at pages.
+fn ahead(tile_bytes: usize) -> usize {
+    (2 * tile_bytes).max(8192)
+}
+
+/// Prefetches `BYTES` bytes, `offset` bytes after `base`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn prefetch<const BYTES: usize>(base: *const u8, offset: usize) {
+    for line in 0..BYTES.div_ceil(64) {
+        _mm_prefetch::<_MM_HINT_T0>(base.wrapping_add(offset + 64 * line).cast());
+    }
 }
 
 /// Shuffles that turn the 16 block scales of a unit, held in both halves of a register, into the pair `(s, s)` of

@@ -167,28 +167,43 @@ fn erf(x: f32) -> f32 {
     result.copysign(x)
 }
 
+/// `x[i] = f(x[i])`. A `for` loop, because `for_each` is a function of its own, compiled for the narrowest machine.
+#[inline(always)]
+fn map(x: &mut [f32], f: impl Fn(f32) -> f32) {
+    for x in x {
+        *x = f(*x);
+    }
+}
+
+/// `gate[i] = f(gate[i]) * up[i]`.
+#[inline(always)]
+fn map_gated(up: &[f32], gate: &mut [f32], f: impl Fn(f32) -> f32) {
+    assert_eq!(up.len(), gate.len());
+    for (gate, up) in gate.iter_mut().zip(up) {
+        *gate = f(*gate) * up;
+    }
+}
+
 /// Entry `activate`.
 #[inline(always)]
 pub(super) fn activate(f: Activation, x: &mut [f32]) {
     // The choice stands outside the loops, so that each of them is vector code.
     match f {
-        Activation::Silu => x.iter_mut().for_each(|x| *x = silu(*x)),
-        Activation::GeluTanh => x.iter_mut().for_each(|x| *x = gelu_tanh(*x)),
-        Activation::GeluErf => x.iter_mut().for_each(|x| *x = gelu_erf(*x)),
-        Activation::Relu => x.iter_mut().for_each(|x| *x = relu(*x)),
+        Activation::Silu => map(x, silu),
+        Activation::GeluTanh => map(x, gelu_tanh),
+        Activation::GeluErf => map(x, gelu_erf),
+        Activation::Relu => map(x, relu),
     }
 }
 
 /// Entry `activate_gated`.
 #[inline(always)]
 pub(super) fn activate_gated(f: Activation, up: &[f32], gate: &mut [f32]) {
-    assert_eq!(up.len(), gate.len());
-    let pairs = gate.iter_mut().zip(up);
     match f {
-        Activation::Silu => pairs.for_each(|(gate, up)| *gate = silu(*gate) * up),
-        Activation::GeluTanh => pairs.for_each(|(gate, up)| *gate = gelu_tanh(*gate) * up),
-        Activation::GeluErf => pairs.for_each(|(gate, up)| *gate = gelu_erf(*gate) * up),
-        Activation::Relu => pairs.for_each(|(gate, up)| *gate = relu(*gate) * up),
+        Activation::Silu => map_gated(up, gate, silu),
+        Activation::GeluTanh => map_gated(up, gate, gelu_tanh),
+        Activation::GeluErf => map_gated(up, gate, gelu_erf),
+        Activation::Relu => map_gated(up, gate, relu),
     }
 }
 

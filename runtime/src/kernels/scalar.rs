@@ -8,6 +8,7 @@ use super::attention::{BLOCK, CacheI8, Partials, QueriesI8};
 use super::{Kernels, lanes, quantise_rows, token};
 use crate::isa::Isa;
 use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
+use core::ops::Range;
 use kinglet_quant::{DType, LANES, UNIT, act, float, q4, q8};
 
 /// The table.
@@ -35,9 +36,18 @@ fn quantise(x: &[f32], out: &mut ActsMut<'_>) {
     quantise_rows(x, out, lanes::quantise);
 }
 
-/// The sums of the four bytes of every row.
-fn rows_of(gang: &[i32; GANG]) -> [i32; LANES] {
-    core::array::from_fn(|row| gang[4 * row..4 * row + 4].iter().sum())
+/// The sums of the four places of every row.
+fn rows_of<T: Copy + Into<i32>>(gang: &[T; GANG]) -> [i32; LANES] {
+    core::array::from_fn(|row| gang[4 * row..4 * row + 4].iter().map(|place| (*place).into()).sum())
+}
+
+/// Four activations for each of the eight rows.
+fn to_all(four: &[i8; 4]) -> [i16; GANG] {
+    let mut all = [0; GANG];
+    for row in all.as_chunks_mut::<4>().0 {
+        *row = four.map(i16::from);
+    }
+    all
 }
 
 fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) {
@@ -76,14 +86,15 @@ fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) {
 
 /// Adds a unit's `Σ s_b Σ q x` and `Σ m_b sum_b` of eight rows.
 fn q4_unit(unit: &[u8; q4::UNIT_BYTES], x: &[i8; UNIT], sums: &[i16; 2], product: &mut [i32; LANES], min: &mut [i32; LANES]) {
-    let loads = unit[..q4::QUANT_BYTES].as_chunks::<GANG>().0;
+    let (loads, x) = (unit[..q4::QUANT_BYTES].as_chunks::<GANG>().0, x.as_chunks::<4>().0);
     for block in 0..2 {
-        let mut gang = [0; GANG];
+        // The eight products of a byte's place in a block are at most 8 * 1,905 = 15,240: 16 bits hold their sum.
+        let mut gang = [0_i16; GANG];
         for load in 4 * block..4 * block + 4 {
+            let (low, high) = (to_all(&x[2 * load]), to_all(&x[2 * load + 1]));
             for byte in 0..GANG {
-                let low = i32::from(x[8 * load + byte % 4]);
-                let high = i32::from(x[8 * load + 4 + byte % 4]);
-                gang[byte] += i32::from(loads[load][byte] & q4::QUANT_MAX) * low + i32::from(loads[load][byte] >> 4) * high;
+                let packed = i16::from(loads[load][byte]);
+                gang[byte] += (packed & i16::from(q4::QUANT_MAX)) * low[byte] + (packed >> 4) * high[byte];
             }
         }
         let rows = rows_of(&gang);
@@ -172,27 +183,33 @@ fn matmul_float(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>, decode: impl F
 struct Scalar;
 
 impl Dots for Scalar {
-    fn scores<const R: usize>(tile: &[i8], queries: [&[i8]; R], out: &mut [[i32; LANES]; R]) {
+    fn scores<const R: usize>(keys: &[i8], tiles: Range<usize>, queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]) {
         for (query, out) in queries.iter().zip(out) {
-            let mut gang = [0; GANG];
-            for (keys, query) in tile.as_chunks::<GANG>().0.iter().zip(query.as_chunks::<4>().0) {
-                for byte in 0..GANG {
-                    gang[byte] += i32::from(keys[byte]) * i32::from(query[byte % 4]);
+            let out = out.as_chunks_mut::<LANES>().0;
+            for tile in tiles.clone() {
+                let keys = keys[tile * LANES * query.len()..].as_chunks::<GANG>().0;
+                let mut gang = [0; GANG];
+                for (keys, query) in keys.iter().zip(query.as_chunks::<4>().0) {
+                    for byte in 0..GANG {
+                        gang[byte] += i32::from(keys[byte]) * i32::from(query[byte % 4]);
+                    }
                 }
+                out[tile] = rows_of(&gang);
             }
-            *out = rows_of(&gang);
         }
     }
 
-    fn values<const R: usize>(tile: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; LANES]; R]) {
+    fn values<const R: usize>(tiles: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]) {
         for (weights, out) in weights.iter().zip(out) {
-            let mut gang = [0; GANG];
-            for (values, weights) in tile.as_chunks::<GANG>().0.iter().zip(weights.as_chunks::<4>().0) {
-                for byte in 0..GANG {
-                    gang[byte] += i32::from(values[byte]) * i32::from(weights[byte % 4]);
+            for (tile, out) in tiles.chunks_exact(LANES * BLOCK).zip(out.as_chunks_mut::<LANES>().0) {
+                let mut gang = [0; GANG];
+                for (values, weights) in tile.as_chunks::<GANG>().0.iter().zip(weights.as_chunks::<4>().0) {
+                    for byte in 0..GANG {
+                        gang[byte] += i32::from(values[byte]) * i32::from(weights[byte % 4]);
+                    }
                 }
+                *out = rows_of(&gang);
             }
-            *out = rows_of(&gang);
         }
     }
 }

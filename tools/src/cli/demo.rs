@@ -48,8 +48,8 @@ pub(crate) fn run(global: Global, args: &DemoArgs) -> Done {
     let sampling = Defaults::try_parse_from(["demo"]).map_err(super::out::error)?.sampling;
     let tiny = Embedded::unpack()?;
     say!(
-        "A tiny Llama-style model, trained on a few novels of the early nineteenth century, is embedded in this program as an\n\
-         f16 checkpoint of {}. It knows the sound of the sentences and nothing of the world. Here it is quantised and run.",
+        "A tiny Llama-style model, trained on five novels by Jane Austen, is embedded in this program as an f16 checkpoint of\n\
+         {}. It writes sentences that sound like hers and mean nothing. Here it is quantised and run.",
         size(tiny.bytes())
     )?;
     for dtype in [DType::Q4, DType::Q8] {

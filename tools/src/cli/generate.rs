@@ -67,6 +67,8 @@ impl<'s, 'a, 'm> Writer<'s, 'a, 'm> {
     /// Makes `tokens` what came so far. What they have in common with what really came is not evaluated again.
     pub(crate) fn rebase(&mut self, tokens: Vec<TokenId>) -> Done {
         let common = self.history.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
+        // The last token's logits are what comes next, and they are not kept: it is evaluated again.
+        let common = common.min(tokens.len().saturating_sub(1));
         self.history = tokens;
         if self.session.position() > common {
             match self.session.truncate(common) {

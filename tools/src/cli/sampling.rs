@@ -103,11 +103,15 @@ mod tests {
             let mut memory = held(stops);
             let mut matcher = Stops::new(stops, &mut memory).unwrap();
             let mut text = String::new();
+            let mut sink = |t: &str| {
+                text += t;
+                Ok(())
+            };
             let mut stopped = false;
             for piece in pieces {
-                stopped = matcher.push(piece, &mut |t| Ok(text.push_str(t))).unwrap();
+                stopped = matcher.push(piece, &mut sink).unwrap();
             }
-            matcher.finish(&mut |t| Ok(text.push_str(t))).unwrap();
+            matcher.finish(&mut sink).unwrap();
             (text, stopped)
         };
         assert_eq!(write(&["\nUser:"], &["Paris.\nU", "ser: and"]), ("Paris.".into(), true));

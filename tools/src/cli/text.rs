@@ -1,20 +1,7 @@
 //! Figures and tables as people read them, and as programs do.
 
+pub(crate) use crate::report::thousands;
 use std::fmt::Write as _;
-
-/// `1234567` as `1,234,567`.
-#[must_use]
-pub(crate) fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
 
 /// A size with a binary unit: `640 B`, `12.3 KiB`, `1.20 GiB`.
 #[must_use]

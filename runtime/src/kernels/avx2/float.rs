@@ -13,6 +13,9 @@ const ROWS: usize = LANES;
 /// Rows in a register tile with two tokens: eight sums either way.
 const ROWS_OF_TWO: usize = LANES / 2;
 
+/// Tokens that a tile meets before the next tile: their activations stay in the second cache.
+const TOKEN_BLOCK: usize = 32;
+
 /// Entry `matmul_f32`.
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn matmul_f32(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) {
@@ -30,26 +33,30 @@ pub(super) fn matmul_f16(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) {
 #[target_feature(enable = "avx2,f16c")]
 fn matmul<const HALF: bool>(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) {
     let cols = w.cols();
-    for tile in out.tiles() {
-        let rows = ROWS.min(w.rows() - tile * LANES);
-        let bytes = w.tile(tile);
-        let mut t = 0;
-        while t + 2 <= out.tokens() {
-            let x = [&x[t * cols..][..cols], &x[(t + 1) * cols..][..cols]];
-            let mut y = [[0.0; LANES]; 2];
-            for first in [0, ROWS_OF_TWO] {
-                for (row, sums) in register_tile::<HALF, ROWS_OF_TWO, 2>(bytes, rows, first, x).into_iter().enumerate() {
-                    y[0][first + row] = sums[0];
-                    y[1][first + row] = sums[1];
+    let tokens = out.tokens();
+    for first in (0..tokens).step_by(TOKEN_BLOCK) {
+        let end = (first + TOKEN_BLOCK).min(tokens);
+        for tile in out.tiles() {
+            let rows = ROWS.min(w.rows() - tile * LANES);
+            let bytes = w.tile(tile);
+            let mut t = first;
+            while t + 2 <= end {
+                let x = [&x[t * cols..][..cols], &x[(t + 1) * cols..][..cols]];
+                let mut y = [[0.0; LANES]; 2];
+                for first in [0, ROWS_OF_TWO] {
+                    for (row, sums) in register_tile::<HALF, ROWS_OF_TWO, 2>(bytes, rows, first, x).into_iter().enumerate() {
+                        y[0][first + row] = sums[0];
+                        y[1][first + row] = sums[1];
+                    }
                 }
+                out.store(tile, t, y[0]);
+                out.store(tile, t + 1, y[1]);
+                t += 2;
             }
-            out.store(tile, t, y[0]);
-            out.store(tile, t + 1, y[1]);
-            t += 2;
-        }
-        if t < out.tokens() {
-            let y = register_tile::<HALF, ROWS, 1>(bytes, rows, 0, [&x[t * cols..][..cols]]);
-            out.store(tile, t, y.map(|[y]| y));
+            if t < end {
+                let y = register_tile::<HALF, ROWS, 1>(bytes, rows, 0, [&x[t * cols..][..cols]]);
+                out.store(tile, t, y.map(|[y]| y));
+            }
         }
     }
 }

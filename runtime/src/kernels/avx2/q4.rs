@@ -1,58 +1,57 @@
 //! q4 weights times int8 activations.
 //!
 //! A register tile is `P` tiles of weights times `T` tokens. Per 32-byte load of a tile: one `and`, one shift and
-//! `and` give 8 rows × 4 inputs twice; per token, two broadcasts of four activations (shared by the `P` tiles), two
+//! `and` give 8 rows × 4 inputs twice; per token, two broadcasts of four activations, which the `P` tiles share, two
 //! `vpmaddubsw` and two 16-bit adds. A block's eight pairs fit 16 bits, so that one `vpmaddwd` with the block's
 //! scales moves the sum to 32 bits. See [`kinglet_quant::q4`] for the bounds.
 
-use super::{SPREAD, load, to_lanes};
+use super::{SPREAD, ahead, load, prefetch, to_lanes};
 use crate::kernels::check_quantised;
 use crate::tensor::{Acts, Matrix, Outputs};
 use core::arch::x86_64::*;
 use kinglet_quant::{BLOCK, DType, LANES, UNIT, act, q4};
 
-/// Tokens in a register tile. Two tiles times four tokens are eight 16-bit sums, which leaves the other eight
-/// registers to weights, activations and products.
-const TOKENS: usize = 4;
-/// Tokens that a pair of tiles meets before the next pair: their activations stay in the second cache.
-const TOKEN_BLOCK: usize = 64;
+/// Tokens in a register tile of a batch: six 16-bit sums, and as many of 32 bits that come and go once a block, leave
+/// room for weights, activations and products.
+const TOKENS: usize = 6;
+/// Tokens that a tile meets before the next tile: their activations stay in the second cache.
+const TOKEN_BLOCK: usize = 10 * TOKENS;
 
 /// Entry `matmul_q4`.
 #[target_feature(enable = "avx2")]
 pub(super) fn matmul(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) {
     check_quantised(DType::Q4, w, x, out);
     let tiles = out.tiles();
+    if x.tokens() == 1 {
+        // The weights are read once: two streams of them share every load of the activations.
+        for tile in tiles.clone().step_by(2) {
+            if tile + 1 < tiles.end {
+                register_tile::<2, 1>(w, x, out, tile, 0);
+            } else {
+                register_tile::<1, 1>(w, x, out, tile, 0);
+            }
+        }
+        return;
+    }
     for first in (0..x.tokens()).step_by(TOKEN_BLOCK) {
         let end = (first + TOKEN_BLOCK).min(x.tokens());
-        let mut tile = tiles.start;
-        while tile + 2 <= tiles.end {
-            tokens::<2>(w, x, out, tile, first, end);
-            tile += 2;
+        for tile in tiles.clone() {
+            for t in (first..end).step_by(TOKENS) {
+                match end - t {
+                    1 => register_tile::<1, 1>(w, x, out, tile, t),
+                    2 => register_tile::<1, 2>(w, x, out, tile, t),
+                    3 => register_tile::<1, 3>(w, x, out, tile, t),
+                    4 => register_tile::<1, 4>(w, x, out, tile, t),
+                    5 => register_tile::<1, 5>(w, x, out, tile, t),
+                    _ => register_tile::<1, TOKENS>(w, x, out, tile, t),
+                }
+            }
         }
-        if tile < tiles.end {
-            tokens::<1>(w, x, out, tile, first, end);
-        }
-    }
-}
-
-/// `P` tiles from `tile` on, tokens `first..end`.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn tokens<const P: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>, tile: usize, first: usize, end: usize) {
-    let mut t = first;
-    while t + TOKENS <= end {
-        register_tile::<P, TOKENS>(w, x, out, tile, t);
-        t += TOKENS;
-    }
-    match end - t {
-        3 => register_tile::<P, 3>(w, x, out, tile, t),
-        2 => register_tile::<P, 2>(w, x, out, tile, t),
-        1 => register_tile::<P, 1>(w, x, out, tile, t),
-        _ => (),
     }
 }
 
 /// `P` tiles from `tile` on, `T` tokens from `t` on.
+#[inline(never)] // one body per shape, where the compiler has all registers for it
 #[target_feature(enable = "avx2")]
 fn register_tile<const P: usize, const T: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>, tile: usize, t: usize) {
     let cols = w.cols();
@@ -61,7 +60,6 @@ fn register_tile<const P: usize, const T: usize>(w: &Matrix<'_>, x: &Acts<'_>, o
     assert!(tile + P <= w.tiles() && t + T <= x.tokens());
     assert!(q4::tile_bytes(cols) == Some(tile_bytes));
 
-    let low_nibbles = _mm256_set1_epi8(q4::QUANT_MAX as i8);
     let spread = [load(&SPREAD[0]), load(&SPREAD[1])];
     let mut products = [[_mm256_setzero_ps(); T]; P];
     let mut minima = [[_mm256_setzero_ps(); T]; P];
@@ -86,28 +84,18 @@ fn register_tile<const P: usize, const T: usize>(w: &Matrix<'_>, x: &Acts<'_>, o
             // SAFETY: as above.
             let (unit, quants, sums) =
                 unsafe { (head.add(q4::HEAD_BYTES + u * q4::UNIT_BYTES), quants.add(u * UNIT), sums.add(u * (UNIT / BLOCK))) };
+            if P == 2 {
+                prefetch::<{ 2 * q4::UNIT_BYTES }>(head, ahead(tile_bytes) + u * 2 * q4::UNIT_BYTES);
+            }
             for block in 0..2 {
                 let mut pairs = [[_mm256_setzero_si256(); T]; P];
-                for l in 4 * block..4 * block + 4 {
-                    let (mut low, mut high) = ([_mm256_setzero_si256(); P], [_mm256_setzero_si256(); P]);
-                    for p in 0..P {
-                        // SAFETY: as above.
-                        let packed = unsafe { _mm256_loadu_si256(unit.add(p * tile_bytes + 32 * l).cast()) };
-                        low[p] = _mm256_and_si256(packed, low_nibbles);
-                        high[p] = _mm256_and_si256(_mm256_srli_epi16(packed, 4), low_nibbles);
-                    }
-                    for t in 0..T {
-                        // SAFETY: as above.
-                        let (x_low, x_high) = unsafe {
-                            let x = quants.add(t * padded + 8 * l);
-                            (x.cast::<i32>().read_unaligned(), x.add(4).cast::<i32>().read_unaligned())
-                        };
-                        let (x_low, x_high) = (_mm256_set1_epi32(x_low), _mm256_set1_epi32(x_high));
-                        for p in 0..P {
-                            let sum = _mm256_add_epi16(pairs[p][t], _mm256_maddubs_epi16(low[p], x_low));
-                            pairs[p][t] = _mm256_add_epi16(sum, _mm256_maddubs_epi16(high[p], x_high));
-                        }
-                    }
+                // SAFETY: as above; loads `4 * block..4 * block + 4` of the unit and the block's activations.
+                unsafe {
+                    let (loads, x) = (unit.add(4 * 32 * block), quants.add(BLOCK * block));
+                    add_load::<P, T, true>(loads, tile_bytes, x, padded, &mut pairs);
+                    add_load::<P, T, false>(loads.add(32), tile_bytes, x.add(8), padded, &mut pairs);
+                    add_load::<P, T, false>(loads.add(64), tile_bytes, x.add(16), padded, &mut pairs);
+                    add_load::<P, T, false>(loads.add(96), tile_bytes, x.add(24), padded, &mut pairs);
                 }
                 for p in 0..P {
                     // SAFETY: as above; the 16 scales of a unit.
@@ -148,6 +136,43 @@ fn register_tile<const P: usize, const T: usize>(w: &Matrix<'_>, x: &Acts<'_>, o
         for token in 0..T {
             let y = _mm256_sub_ps(_mm256_mul_ps(row_scale, products[p][token]), _mm256_mul_ps(row_min, minima[p][token]));
             out.store(tile + p, t + token, to_lanes(y));
+        }
+    }
+}
+
+/// Adds the products of one 32-byte load of each tile with eight activations of each token; sets them if `FIRST`.
+///
+/// # Safety
+/// From `load + p * tile_bytes` 32 bytes are readable for every `p` below `P`, and from `x + t * stride` eight for every
+/// `t` below `T`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_load<const P: usize, const T: usize, const FIRST: bool>(
+    load: *const u8,
+    tile_bytes: usize,
+    x: *const i8,
+    stride: usize,
+    pairs: &mut [[__m256i; T]; P],
+) {
+    let low_nibbles = _mm256_set1_epi8(q4::QUANT_MAX as i8);
+    let (mut low, mut high) = ([_mm256_setzero_si256(); P], [_mm256_setzero_si256(); P]);
+    for p in 0..P {
+        // SAFETY: the caller's duty.
+        let packed = unsafe { _mm256_loadu_si256(load.add(p * tile_bytes).cast()) };
+        low[p] = _mm256_and_si256(packed, low_nibbles);
+        high[p] = _mm256_and_si256(_mm256_srli_epi16(packed, 4), low_nibbles);
+    }
+    for t in 0..T {
+        // SAFETY: the caller's duty.
+        let (x_low, x_high) = unsafe {
+            let x = x.add(t * stride).cast::<i32>();
+            (x.read_unaligned(), x.add(1).read_unaligned())
+        };
+        let (x_low, x_high) = (_mm256_set1_epi32(x_low), _mm256_set1_epi32(x_high));
+        for p in 0..P {
+            let of_low = _mm256_maddubs_epi16(low[p], x_low);
+            let sum = if FIRST { of_low } else { _mm256_add_epi16(pairs[p][t], of_low) };
+            pairs[p][t] = _mm256_add_epi16(sum, _mm256_maddubs_epi16(high[p], x_high));
         }
     }
 }

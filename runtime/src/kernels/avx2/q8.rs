@@ -4,53 +4,52 @@
 //! weight's sign, taken per token by `vpsignb`. A pair fits 16 bits and two do not, so that each goes to 32 bits at
 //! once, by the `vpmaddwd` with the block's scales. See [`kinglet_quant::q8`] for the bounds.
 
-use super::{SPREAD, load, to_lanes};
+use super::{SPREAD, ahead, load, prefetch, to_lanes};
 use crate::kernels::check_quantised;
 use crate::tensor::{Acts, Matrix, Outputs};
 use core::arch::x86_64::*;
 use kinglet_quant::{DType, UNIT, act, q8};
 
-/// Tokens in a register tile: two tiles times four tokens are eight sums.
-const TOKENS: usize = 4;
-/// Tokens that a pair of tiles meets before the next pair: their activations stay in the second cache.
-const TOKEN_BLOCK: usize = 64;
+/// Tokens in a register tile of a batch: six sums leave room for weights, their sizes and scales, and products.
+const TOKENS: usize = 6;
+/// Tokens that a tile meets before the next tile: their activations stay in the second cache.
+const TOKEN_BLOCK: usize = 10 * TOKENS;
 
 /// Entry `matmul_q8`.
 #[target_feature(enable = "avx2")]
 pub(super) fn matmul(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) {
     check_quantised(DType::Q8, w, x, out);
     let tiles = out.tiles();
+    if x.tokens() == 1 {
+        // The weights are read once: two streams of them share every load of the activations.
+        for tile in tiles.clone().step_by(2) {
+            if tile + 1 < tiles.end {
+                register_tile::<2, 1>(w, x, out, tile, 0);
+            } else {
+                register_tile::<1, 1>(w, x, out, tile, 0);
+            }
+        }
+        return;
+    }
     for first in (0..x.tokens()).step_by(TOKEN_BLOCK) {
         let end = (first + TOKEN_BLOCK).min(x.tokens());
-        let mut tile = tiles.start;
-        while tile + 2 <= tiles.end {
-            tokens::<2>(w, x, out, tile, first, end);
-            tile += 2;
+        for tile in tiles.clone() {
+            for t in (first..end).step_by(TOKENS) {
+                match end - t {
+                    1 => register_tile::<1, 1>(w, x, out, tile, t),
+                    2 => register_tile::<1, 2>(w, x, out, tile, t),
+                    3 => register_tile::<1, 3>(w, x, out, tile, t),
+                    4 => register_tile::<1, 4>(w, x, out, tile, t),
+                    5 => register_tile::<1, 5>(w, x, out, tile, t),
+                    _ => register_tile::<1, TOKENS>(w, x, out, tile, t),
+                }
+            }
         }
-        if tile < tiles.end {
-            tokens::<1>(w, x, out, tile, first, end);
-        }
-    }
-}
-
-/// `P` tiles from `tile` on, tokens `first..end`.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn tokens<const P: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>, tile: usize, first: usize, end: usize) {
-    let mut t = first;
-    while t + TOKENS <= end {
-        register_tile::<P, TOKENS>(w, x, out, tile, t);
-        t += TOKENS;
-    }
-    match end - t {
-        3 => register_tile::<P, 3>(w, x, out, tile, t),
-        2 => register_tile::<P, 2>(w, x, out, tile, t),
-        1 => register_tile::<P, 1>(w, x, out, tile, t),
-        _ => (),
     }
 }
 
 /// `P` tiles from `tile` on, `T` tokens from `t` on.
+#[inline(never)] // one body per shape, where the compiler has all registers for it
 #[target_feature(enable = "avx2")]
 fn register_tile<const P: usize, const T: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>, tile: usize, t: usize) {
     let cols = w.cols();
@@ -78,6 +77,9 @@ fn register_tile<const P: usize, const T: usize>(w: &Matrix<'_>, x: &Acts<'_>, o
         for u in units {
             // SAFETY: as above.
             let (unit, quants) = unsafe { (head.add(q8::HEAD_BYTES + u * q8::UNIT_BYTES), quants.add(u * UNIT)) };
+            if P == 2 {
+                prefetch::<{ 2 * q8::UNIT_BYTES }>(head, ahead(tile_bytes) + u * 2 * q8::UNIT_BYTES);
+            }
             for block in 0..2 {
                 let mut scales = [_mm256_setzero_si256(); P];
                 for p in 0..P {

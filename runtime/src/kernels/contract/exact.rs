@@ -4,6 +4,7 @@
 //! written as a count of roundings times the sizes that are rounded: [`UNIT_ROUNDOFF`] per float operation.
 
 use super::*;
+use crate::kernels::attention::finish;
 use kinglet_quant::BLOCK as INPUTS;
 
 /// The relative error of one rounding to f32.
@@ -44,11 +45,7 @@ fn weight(w: &Matrix<'_>, row: usize, col: usize) -> (f64, f64) {
 /// Random weights with tame heads.
 fn tame_weights(random: &mut Random, dtype: DType, rows: usize, cols: usize) -> Vec<u8> {
     let mut bytes = weights(random, dtype, Kind::Random, rows, cols);
-    let (head, tile) = if dtype == DType::Q4 {
-        (q4::HEAD_BYTES, q4::tile_bytes(cols))
-    } else {
-        (q8::HEAD_BYTES, q8::tile_bytes(cols))
-    };
+    let (head, tile) = if dtype == DType::Q4 { (q4::HEAD_BYTES, q4::tile_bytes(cols)) } else { (q8::HEAD_BYTES, q8::tile_bytes(cols)) };
     for tile in bytes.chunks_exact_mut(tile.expect("a small shape")) {
         for scale in tile[..head].chunks_exact_mut(4) {
             scale.copy_from_slice(&(random.float() * 1e-3).to_le_bytes());
@@ -207,9 +204,7 @@ fn activations() {
     }
     let exact = |f: Activation, x: f64| match f {
         Activation::Silu => x / (1.0 + (-x).exp()),
-        Activation::GeluTanh => {
-            0.5 * x * (1.0 + (core::f64::consts::FRAC_2_PI.sqrt() * (x + 0.044_715 * x * x * x)).tanh())
-        }
+        Activation::GeluTanh => 0.5 * x * (1.0 + (core::f64::consts::FRAC_2_PI.sqrt() * (x + 0.044_715 * x * x * x)).tanh()),
         Activation::GeluErf => 0.5 * x * (1.0 + erf(x * core::f64::consts::FRAC_1_SQRT_2)),
         Activation::Relu => x.max(0.0),
     };
@@ -224,12 +219,7 @@ fn activations() {
             // 1 + tanh and 1 + erf cancel on the left: their error is in proportion to x, not to the result.
             let bound = 8.0 * UNIT_ROUNDOFF * f64::from(x[i].abs());
             within(&format!("{f:?}({})", x[i]), plain[i], y, bound);
-            within(
-                &format!("gated {f:?}({})", x[i]),
-                gated[i],
-                y * f64::from(up[i]),
-                2.0 * bound * f64::from(up[i].abs()).max(1.0),
-            );
+            within(&format!("gated {f:?}({})", x[i]), gated[i], y * f64::from(up[i]), 2.0 * bound * f64::from(up[i].abs()).max(1.0));
         }
     }
 }
@@ -273,7 +263,7 @@ fn attended(rows: usize, head_dim: usize, positions: usize, run: impl Fn(usize, 
         whole.merge(&next);
     }
     let mut out = vec![GUARD; rows * head_dim];
-    whole.finish(&mut out);
+    finish(whole.sum, whole.acc, &mut out);
     out
 }
 
@@ -286,20 +276,16 @@ fn attention_over_int8() {
     let mut random = Random::new(59);
     for (head_dim, rows, positions) in ATTENTIONS {
         let blocks = positions.div_ceil(BLOCK);
-        let (keys, values) = (random.quants(blocks * BLOCK * head_dim), random.quants(blocks * BLOCK * head_dim));
+        let keys = random.quants(blocks * BLOCK * head_dim);
+        // Of one sign, so that weights rounded to one side add up to more than the bound.
+        let values: Vec<i8> = random.quants(blocks * BLOCK * head_dim).into_iter().map(i8::abs).collect();
         let key_scales: Vec<f32> = (0..blocks * BLOCK).map(|_| 0.01 + random.float().abs() * 0.01).collect();
         let value_scales: Vec<f32> = (0..blocks * BLOCK).map(|_| 0.01 + random.float().abs() * 0.01).collect();
         let pack = |rows: &[i8], pack: fn(usize, &[i8]) -> Vec<i8>| -> Vec<i8> {
             rows.chunks_exact(BLOCK * head_dim).flat_map(|block| pack(head_dim, block)).collect()
         };
         let (packed_keys, packed_values) = (pack(&keys, pack_keys), pack(&values, pack_values));
-        let cache = CacheI8 {
-            head_dim,
-            keys: &packed_keys,
-            key_scales: &key_scales,
-            values: &packed_values,
-            value_scales: &value_scales,
-        };
+        let cache = CacheI8 { head_dim, keys: &packed_keys, key_scales: &key_scales, values: &packed_values, value_scales: &value_scales };
         let quants = random.quants(rows * head_dim);
         let query_scales: Vec<f32> = random.floats(rows).into_iter().map(|s| s * 2e-3).collect();
         let reach = reaches(&mut random, rows, positions);
@@ -313,9 +299,8 @@ fn attention_over_int8() {
             scores: (0..rows)
                 .map(|row| {
                     let score = |p: usize| {
-                        let dot: i32 = (0..head_dim)
-                            .map(|c| i32::from(quants[row * head_dim + c]) * i32::from(keys[p * head_dim + c]))
-                            .sum();
+                        let dot: i32 =
+                            (0..head_dim).map(|c| i32::from(quants[row * head_dim + c]) * i32::from(keys[p * head_dim + c])).sum();
                         f64::from(dot) * f64::from(query_scales[row]) * f64::from(key_scales[p])
                     };
                     let inside = |p: &usize| (reach[row].start..reach[row].end).contains(p);
@@ -323,29 +308,22 @@ fn attention_over_int8() {
                 })
                 .collect(),
             values: (0..positions)
-                .map(|p| {
-                    (0..head_dim).map(|c| f64::from(values[p * head_dim + c]) * f64::from(value_scales[p])).collect()
-                })
+                .map(|p| (0..head_dim).map(|c| f64::from(values[p * head_dim + c]) * f64::from(value_scales[p])).collect())
                 .collect(),
         };
         for row in 0..rows {
             let (out, most) = exact.row(row);
-            let (max, total) = exact.scores[row].iter().filter(|s| !s.is_nan()).fold(
-                (f64::NEG_INFINITY, 0.0),
-                |(m, t): (f64, f64), s| {
-                    if *s > m { (*s, t * (m - s).exp() + 1.0) } else { (m, t + (s - m).exp()) }
-                },
-            );
+            let (max, total) = exact.scores[row].iter().filter(|s| !s.is_nan()).fold((f64::NEG_INFINITY, 0.0), |(m, t): (f64, f64), s| {
+                if *s > m { (*s, t * (m - s).exp() + 1.0) } else { (m, t + (s - m).exp()) }
+            });
             for c in 0..head_dim {
                 // The variance of the errors: uniform in half a step either way, times the quant of the value.
                 let mut variance = 0.0;
                 for block in 0..blocks {
-                    let inside = (block * BLOCK..((block + 1) * BLOCK).min(positions))
-                        .filter(|p| !exact.scores[row][*p].is_nan());
+                    let inside = (block * BLOCK..((block + 1) * BLOCK).min(positions)).filter(|p| !exact.scores[row][*p].is_nan());
                     let weighted = |p: usize| (exact.scores[row][p] - max).exp() / total * f64::from(value_scales[p]);
                     let step = inside.clone().map(weighted).fold(0.0, f64::max) / 127.0;
-                    variance +=
-                        inside.map(|p| (step * f64::from(values[p * head_dim + c])).powi(2) / 12.0).sum::<f64>();
+                    variance += inside.map(|p| (step * f64::from(values[p * head_dim + c])).powi(2) / 12.0).sum::<f64>();
                 }
                 let bound = 6.0 * variance.sqrt() + 64.0 * UNIT_ROUNDOFF * most[c];
                 within(&format!("head {head_dim}, row {row}, channel {c}"), got[row * head_dim + c], out[c], bound);
@@ -374,10 +352,7 @@ fn attention_over_f32() {
             scores: (0..rows)
                 .map(|row| {
                     let score = |p: usize| -> f64 {
-                        (0..head_dim)
-                            .map(|c| f64::from(query[row * head_dim + c]) * f64::from(keys[p * head_dim + c]))
-                            .sum::<f64>()
-                            * 0.5
+                        (0..head_dim).map(|c| f64::from(query[row * head_dim + c]) * f64::from(keys[p * head_dim + c])).sum::<f64>() * 0.5
                     };
                     let inside = |p: &usize| (reach[row].start..reach[row].end).contains(p);
                     (0..positions).map(|p| if inside(&p) { score(p) } else { f64::NAN }).collect()
@@ -401,19 +376,12 @@ fn attention_over_f32() {
 fn merging_with_nothing() {
     let nothing = (f32::NEG_INFINITY, 0.0, [0.0, 0.0]);
     let something = (0.25, 3.5, [-1.5, -0.0]);
-    for (a, b, expected) in
-        [(nothing, something, something), (something, nothing, something), (nothing, nothing, nothing)]
-    {
+    for (a, b, expected) in [(nothing, something, something), (something, nothing, something), (nothing, nothing, nothing)] {
         let (mut a, mut b) = (a, b);
-        let mut into =
-            Partials { max: core::slice::from_mut(&mut a.0), sum: core::slice::from_mut(&mut a.1), acc: &mut a.2 };
-        into.merge(&Partials {
-            max: core::slice::from_mut(&mut b.0),
-            sum: core::slice::from_mut(&mut b.1),
-            acc: &mut b.2,
-        });
+        let mut into = Partials { max: core::slice::from_mut(&mut a.0), sum: core::slice::from_mut(&mut a.1), acc: &mut a.2 };
+        into.merge(&Partials { max: core::slice::from_mut(&mut b.0), sum: core::slice::from_mut(&mut b.1), acc: &mut b.2 });
         let mut out = [GUARD; 2];
-        into.finish(&mut out);
+        finish(into.sum, into.acc, &mut out);
         assert_eq!(out, if expected.1 == 0.0 { [0.0; 2] } else { expected.2.map(|acc| acc / expected.1) });
         assert_eq!(a, expected);
     }

@@ -1,0 +1,140 @@
+//! The gates of CI.
+
+use crate::shell::{command, output, root, run, works};
+
+/// A gate: its name, what it holds, and how.
+pub(crate) struct Gate {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) run: fn(&mut Ran) -> Result<(), String>,
+}
+
+/// What ran where, for the last line.
+#[derive(Default)]
+pub(crate) struct Ran {
+    places: Vec<String>,
+}
+
+/// Every gate, cheap ones first.
+pub(crate) const GATES: &[Gate] = &[
+    Gate { name: "setup", about: "install what the gates need: targets, QEMU, miri, cargo-fuzz", run: setup },
+    Gate { name: "lint", about: "rustfmt, clippy and rustdoc without warnings", run: lint },
+    Gate { name: "test", about: "cargo test --release", run: test },
+    Gate { name: "features", about: "each feature set alone, and bare-metal targets without an allocator", run: features },
+    Gate { name: "isa", about: "kernel contract and golden logits, natively and under QEMU: x86-64 without AVX2, Cortex-A53", run: isa },
+    Gate { name: "miri", about: "the rooms that cast and share memory, under miri", run: miri },
+    Gate { name: "fuzz", about: "the fuzz targets, 60 s in all, from the committed corpus", run: fuzz },
+];
+
+/// Targets that the runtime's core is built for, without std.
+const BARE: &[&str] =
+    &["thumbv6m-none-eabi", "thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf", "riscv32imac-unknown-none-elf", "aarch64-unknown-none"];
+const ARM_LINUX: &str = "aarch64-unknown-linux-musl";
+const FUZZ_TARGETS: &[&str] = &["container", "tokenizer"];
+const FUZZ_SECONDS: usize = 60;
+
+/// Every gate; the first that fails ends it.
+pub(crate) fn all() -> Result<(), String> {
+    let start = std::time::Instant::now();
+    let mut ran = Ran::default();
+    for gate in GATES {
+        let started = start.elapsed().as_secs();
+        eprintln!("\n== {}: {}", gate.name, gate.about);
+        (gate.run)(&mut ran).map_err(|e| format!("gate {} failed: {e}", gate.name))?;
+        eprintln!("== {} passed in {} s", gate.name, start.elapsed().as_secs() - started);
+    }
+    println!(
+        "ci passed: {} gates of {}, none skipped, in {} s; ran on {}",
+        GATES.len(),
+        GATES.len(),
+        start.elapsed().as_secs(),
+        ran.places.join("; ")
+    );
+    Ok(())
+}
+
+fn setup(_: &mut Ran) -> Result<(), String> {
+    for target in BARE.iter().chain([&ARM_LINUX]) {
+        run(&mut command(&format!("rustup target add {target}")))?;
+    }
+    run(&mut command("rustup toolchain install nightly --profile minimal --no-self-update"))
+        .or_else(|e| if works("cargo +nightly --version") { Ok(()) } else { Err(e) })?;
+    run(&mut command("rustup component add --toolchain nightly miri rust-src"))?;
+    if !works("qemu-aarch64 --version") || !works("qemu-x86_64 --version") {
+        run(command("apt-get update -qq").env("DEBIAN_FRONTEND", "noninteractive"))?;
+        run(command("apt-get install -y -qq --no-install-recommends qemu-user").env("DEBIAN_FRONTEND", "noninteractive"))?;
+    }
+    if !works("cargo fuzz --version") {
+        run(&mut command("cargo install --locked --quiet cargo-fuzz"))?;
+    }
+    Ok(())
+}
+
+fn lint(_: &mut Ran) -> Result<(), String> {
+    run(&mut command("cargo fmt --all --check"))?;
+    run(&mut command("cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings"))?;
+    run(command("cargo doc --workspace --no-deps --all-features --quiet").env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn test(_: &mut Ran) -> Result<(), String> {
+    run(&mut command("cargo test --release"))
+}
+
+fn features(_: &mut Ran) -> Result<(), String> {
+    for line in
+        ["cargo check --quiet -p kinglet", "cargo check --quiet -p kinglet-quant", "cargo check --quiet -p kinglet-quant --features std"]
+    {
+        run(&mut command(line))?;
+    }
+    for target in BARE {
+        run(&mut command(&format!("cargo check --quiet -p kinglet --no-default-features --target {target}")))?;
+    }
+    Ok(())
+}
+
+/// The self-test compares every kernel with scalar and the tiny model's logits with golden hashes.
+fn isa(ran: &mut Ran) -> Result<(), String> {
+    run(&mut command("cargo build --release --quiet --bin kinglet"))?;
+    // rust-lld links the static binary, so that no cross compiler is needed.
+    run(command(&format!("cargo build --release --quiet --bin kinglet --target {ARM_LINUX}"))
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", "rust-lld"))?;
+    let native = "target/release/kinglet selftest";
+    let arm = format!("target/{ARM_LINUX}/release/kinglet selftest");
+    let expected: &[&str] = if std::arch::is_x86_feature_detected!("avx2") { &["scalar", "avx2"] } else { &["scalar"] };
+    for (place, line, expected) in [
+        ("this machine", native, expected),
+        ("QEMU, x86-64 without AVX2", &format!("qemu-x86_64 -cpu Nehalem {native}"), &["scalar"]),
+        ("QEMU, Cortex-A53", &format!("qemu-aarch64 -cpu cortex-a53 {arm}"), &["scalar"]),
+    ] {
+        let text = output(&mut command(line))?;
+        let found = ["scalar", "avx2"].into_iter().filter(|isa| text.lines().any(|l| l.starts_with("ok") && l.contains(isa)));
+        let found: Vec<&str> = found.collect();
+        if found != expected {
+            return Err(format!("{place}: expected the instruction sets {expected:?} to run, {found:?} did"));
+        }
+        ran.places.push(format!("{} ({place})", found.join(", ")));
+    }
+    Ok(())
+}
+
+fn miri(_: &mut Ran) -> Result<(), String> {
+    let miri = |line: &str| run(command(line).env("MIRIFLAGS", "-Zmiri-disable-isolation"));
+    miri("cargo +nightly miri test --quiet -p kinglet-quant --lib")?;
+    miri("cargo +nightly miri test --quiet -p kinglet --lib -- arena format kv spec tensor workers")
+}
+
+fn fuzz(_: &mut Ran) -> Result<(), String> {
+    let seconds = FUZZ_SECONDS / FUZZ_TARGETS.len();
+    for target in FUZZ_TARGETS {
+        // New inputs go to a scratch folder: the first one named is written, the committed corpus is only read.
+        let scratch = root().join("target/fuzz-corpus").join(target);
+        std::fs::create_dir_all(&scratch).map_err(|e| format!("{}: {e}", scratch.display()))?;
+        run(command("cargo +nightly fuzz run --fuzz-dir tests/fuzz")
+            .arg(target)
+            .arg(&scratch)
+            .arg(format!("tests/fuzz/corpus/{target}"))
+            .arg("--")
+            .arg(format!("-max_total_time={seconds}")))?;
+    }
+    Ok(())
+}

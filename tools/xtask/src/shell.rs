@@ -1,0 +1,49 @@
+//! Running commands, loudly.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// The repository's root.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A command in the repository's root, from words without spaces inside.
+pub(crate) fn command(line: &str) -> Command {
+    let mut words = line.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or("false"));
+    // `cargo +nightly` must not inherit the toolchain that runs this program.
+    command.args(words).current_dir(root()).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+    command
+}
+
+/// Runs a command; its failure is an error that names it.
+pub(crate) fn run(command: &mut Command) -> Result<(), String> {
+    eprintln!("$ {}", show(command));
+    match command.stdin(Stdio::null()).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{}: {status}", show(command))),
+        Err(e) => Err(format!("{}: {e}", show(command))),
+    }
+}
+
+/// Runs a command, shows what it prints, and returns its standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String, String> {
+    eprintln!("$ {}", show(command));
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().map_err(|e| format!("{}: {e}", show(command)))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    print!("{text}");
+    if output.status.success() { Ok(text) } else { Err(format!("{}: {}", show(command), output.status)) }
+}
+
+/// Whether a command runs and succeeds; prints nothing.
+pub(crate) fn works(line: &str) -> bool {
+    command(line).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+fn show(command: &Command) -> String {
+    let words: Vec<&OsStr> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    let env = command.get_envs().filter_map(|(k, v)| Some(format!("{}={} ", k.to_string_lossy(), v?.to_string_lossy())));
+    env.chain([words.join(OsStr::new(" ")).to_string_lossy().into_owned()]).collect()
+}
