@@ -86,18 +86,18 @@ impl<'a> Inputs<'a> {
     /// Fills the inputs of `tokens` vectors of `cols` elements for a product with weights of type `dtype`:
     /// `fill(token, out)` writes one vector.
     pub fn fill(&mut self, ctx: Ctx<'_>, dtype: DType, tokens: usize, cols: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
-        let mut values = Split::new(&mut self.values[..tokens * cols], cols);
+        let values = Split::new(&mut self.values[..tokens * cols], cols);
         let workers = ctx.workers_for(tokens);
         if !dtype.is_quantised() {
-            return for_each(workers, tokens, &mut values, fill);
+            return for_each(workers, tokens, values, fill);
         }
-        let mut parts = (
+        let parts = (
             values,
             Split::new(&mut self.quants[..tokens * act::padded(cols)], act::padded(cols)),
             Split::new(&mut self.scales[..tokens * act::groups(cols)], act::groups(cols)),
             Split::new(&mut self.sums[..tokens * act::blocks(cols)], act::blocks(cols)),
         );
-        for_each(workers, tokens, &mut parts, |t, (out, quants, scales, sums)| {
+        for_each(workers, tokens, parts, |t, (out, quants, scales, sums)| {
             fill(t, out);
             if let Ok(mut acts) = ActsMut::new(1, cols, quants, scales, sums) {
                 (ctx.kernels.quantise)(out, &mut acts);
@@ -116,24 +116,24 @@ impl<'a> Inputs<'a> {
 /// If `inputs` or `out` do not have the shapes that `w` and `tokens` ask for.
 pub fn matmul(ctx: Ctx<'_>, w: &Matrix<'_>, inputs: &Inputs<'_>, tokens: usize, out: &mut [f32]) -> Result<(), TensorError> {
     let outputs = Outputs::new(w.rows(), tokens, out)?;
-    let small = w.rows() * w.cols() * tokens < SERIAL_PRODUCT;
+    let small = w.rows().saturating_mul(w.cols()).saturating_mul(tokens) < SERIAL_PRODUCT;
     let workers: &dyn Workers = if small { &Serial } else { ctx.workers };
-    let pieces = if workers.count() == 1 { 1 } else { PIECES_PER_WORKER * workers.count() };
-    let tiles = w.tiles().div_ceil(pieces);
+    let pieces = if workers.count() <= 1 { 1 } else { PIECES_PER_WORKER.saturating_mul(workers.count()) };
+    let tiles = w.tiles().div_ceil(pieces).max(1);
     let count = w.tiles().div_ceil(tiles);
-    let mut parts = TileParts::new(outputs, tiles);
+    let parts = TileParts::new(outputs, tiles);
     let values =
         inputs.values.get(..tokens * w.cols()).ok_or(TensorError::Length { expected: tokens * w.cols(), got: inputs.values.len() })?;
     match w.dtype() {
-        DType::F32 => for_each(workers, count, &mut parts, |_, mut part| (ctx.kernels.matmul_f32)(w, values, &mut part)),
-        DType::F16 => for_each(workers, count, &mut parts, |_, mut part| (ctx.kernels.matmul_f16)(w, values, &mut part)),
+        DType::F32 => for_each(workers, count, parts, |_, mut part| (ctx.kernels.matmul_f32)(w, values, &mut part)),
+        DType::F16 => for_each(workers, count, parts, |_, mut part| (ctx.kernels.matmul_f16)(w, values, &mut part)),
         DType::Q8 => {
             let acts = inputs.acts(tokens, w.cols())?;
-            for_each(workers, count, &mut parts, |_, mut part| (ctx.kernels.matmul_q8)(w, &acts, &mut part));
+            for_each(workers, count, parts, |_, mut part| (ctx.kernels.matmul_q8)(w, &acts, &mut part));
         }
         DType::Q4 => {
             let acts = inputs.acts(tokens, w.cols())?;
-            for_each(workers, count, &mut parts, |_, mut part| (ctx.kernels.matmul_q4)(w, &acts, &mut part));
+            for_each(workers, count, parts, |_, mut part| (ctx.kernels.matmul_q4)(w, &acts, &mut part));
         }
     }
     Ok(())
@@ -153,7 +153,7 @@ pub fn add_norm(
     let cols = norm.weight.len();
     let tokens = x.len() / cols;
     if !delta.is_empty() {
-        for_each(ctx.workers_for(tokens), tokens, &mut Split::new(x, cols), |t, x| {
+        for_each(ctx.workers_for(tokens), tokens, Split::new(x, cols), |t, x| {
             (ctx.kernels.add)(&delta[t * cols..][..cols], x);
             if let Some(bias) = bias {
                 (ctx.kernels.add)(bias, x);

@@ -158,7 +158,7 @@ impl Attention<'_, '_> {
             CacheType::I8 => {
                 let quants = Split::new(&mut s.quants[..kv_heads * rows * head_dim], rows * head_dim);
                 let scales = Split::new(&mut s.scales[..kv_heads * rows], rows);
-                for_each(workers, kv_heads, &mut (cache.heads_mut(), quants, scales), |kv_head, (record, quants, scales)| {
+                for_each(workers, kv_heads, (cache.heads_mut(), quants, scales), |kv_head, (record, quants, scales)| {
                     let mut query = [0.0; MAX_HEAD_DIM];
                     let query = &mut query[..head_dim];
                     for (row, (quants, out)) in quants.chunks_exact_mut(head_dim).zip(scales).enumerate() {
@@ -170,7 +170,7 @@ impl Attention<'_, '_> {
             }
             CacheType::F32 => {
                 let values = Split::new(&mut s.values[..kv_heads * rows * head_dim], rows * head_dim);
-                for_each(workers, kv_heads, &mut (cache.heads_mut(), values), |kv_head, (record, values)| {
+                for_each(workers, kv_heads, (cache.heads_mut(), values), |kv_head, (record, values)| {
                     for (row, query) in values.chunks_exact_mut(head_dim).enumerate() {
                         self.head(ctx, row / group, kv_head * group + row % group, true, query);
                     }
@@ -194,12 +194,12 @@ impl Attention<'_, '_> {
         let (group, head_dim) = (self.group(), self.head_dim());
         let slot = plan.rows;
         let (quants, scales, values) = (&*s.quants, &*s.scales, &*s.values);
-        let mut parts = (
+        let parts = (
             Split::new(&mut s.max[..plan.count * 2 * slot], 2 * slot),
             Split::new(&mut s.sum[..plan.count * 2 * slot], 2 * slot),
             Split::new(&mut s.acc[..plan.count * 2 * slot * head_dim], 2 * slot * head_dim),
         );
-        for_each(ctx.workers, plan.count, &mut parts, |task, (max, sum, acc)| {
+        for_each(ctx.workers, plan.count, parts, |task, (max, sum, acc)| {
             let Task { kv_head, tokens, spans } = plan.task(self, task);
             let head = cache.head(kv_head);
             let first_row = tokens.start * group;
