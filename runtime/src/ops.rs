@@ -71,10 +71,11 @@ pub struct Inputs<'a> {
     sums: &'a mut [i16],
 }
 
-/// Elements of the four buffers of [`Inputs`] for `tokens` vectors of up to `cols` inputs.
+/// Elements of the four buffers of [`Inputs`] for `tokens` vectors of up to `cols` inputs; `None` on overflow.
 #[must_use]
-pub const fn input_lens(tokens: usize, cols: usize) -> [usize; 4] {
-    [tokens * cols, tokens * act::padded(cols), tokens * act::groups(cols), tokens * act::blocks(cols)]
+pub fn input_lens(tokens: usize, cols: usize) -> Option<[usize; 4]> {
+    let of = |per_token: usize| tokens.checked_mul(per_token);
+    Some([of(cols)?, of(act::padded(cols))?, of(act::groups(cols))?, of(act::blocks(cols))?])
 }
 
 impl<'a> Inputs<'a> {

@@ -25,7 +25,7 @@ pub struct Rope<'a> {
 }
 
 /// Elements of the buffers of [`Scratch`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScratchLens {
     /// int8 queries.
     pub quants: usize,
@@ -40,21 +40,22 @@ pub struct ScratchLens {
 }
 
 impl ScratchLens {
-    /// What a layer needs for `batch` tokens over `context` positions.
+    /// What a layer needs for `batch` tokens over `context` positions; `None` on overflow.
     #[must_use]
-    pub fn new(block: &BlockSpec, context: usize, batch: usize, cache: CacheType) -> Self {
+    pub fn new(block: &BlockSpec, context: usize, batch: usize, cache: CacheType) -> Option<Self> {
         let (heads, head_dim) = (block.heads as usize, block.head_dim as usize);
-        let rows = heads * batch.next_multiple_of(TASK_TOKENS);
+        let rows = heads.checked_mul(batch.checked_next_multiple_of(TASK_TOKENS)?)?;
+        let channels = rows.checked_mul(head_dim)?;
         // A task keeps a running and a new partial for each of its rows; with one token, tasks are spans.
-        let partial_rows = 2 * rows.max(heads * context.div_ceil(SPAN));
+        let partial_rows = rows.max(heads.checked_mul(context.div_ceil(SPAN))?).checked_mul(2)?;
         let quantised = cache == CacheType::I8;
-        Self {
-            quants: if quantised { rows * head_dim } else { 0 },
+        Some(Self {
+            quants: if quantised { channels } else { 0 },
             scales: if quantised { rows } else { 0 },
-            values: if quantised { 0 } else { rows * head_dim },
+            values: if quantised { 0 } else { channels },
             partial_rows,
-            partial_channels: partial_rows * head_dim,
-        }
+            partial_channels: partial_rows.checked_mul(head_dim)?,
+        })
     }
 
     /// Enough for either.
