@@ -284,17 +284,11 @@ impl<'m> Container<'m> {
     /// The entry of a tensor, if the file has it.
     #[must_use]
     pub fn find(&self, key: TensorKey) -> Option<Entry> {
-        let (mut low, mut high) = (0, self.n_tensors());
-        while low < high {
-            let mid = low + (high - low) / 2;
-            let entry = self.entry(mid);
-            match entry.tensor.key.cmp(&key) {
-                core::cmp::Ordering::Less => low = mid + 1,
-                core::cmp::Ordering::Equal => return Some(entry),
-                core::cmp::Ordering::Greater => high = mid,
-            }
-        }
-        None
+        let (entries, _) = self.section(Section::Directory).as_chunks::<ENTRY_BYTES>();
+        // Keys alone are compared; one entry is decoded.
+        let key_of = |e: &[u8; ENTRY_BYTES]| (e[0], u16::from_le_bytes([e[2], e[3]]), e[1]);
+        let index = entries.binary_search_by_key(&(key.stack, key.layer, key.role as u8), key_of).ok()?;
+        Some(self.entry(index))
     }
 
     /// The bytes of a tensor of this file.

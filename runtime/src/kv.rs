@@ -50,7 +50,7 @@ impl Geometry {
         let blocks = match block.window as usize {
             0 => all,
             // A batch and the window before it touch `window + batch - 1` positions, starting anywhere in a block.
-            window => all.min((window + batch - 1).div_ceil(BLOCK) + 1),
+            window => all.min(window.saturating_add(batch.saturating_sub(1)).div_ceil(BLOCK) + 1),
         };
         Self { heads: block.kv_heads as usize, head_dim: block.head_dim as usize, blocks, kind }
     }

@@ -1,11 +1,11 @@
 //! A checked file, bound to typed weights.
 //!
 //! [`Model::new`] accepts a file only if this version can run it; afterwards nothing fails. A [`Block`] gathers the
-//! weights of one layer by arithmetic on the directory, whose order the spec implies.
+//! weights of one layer from the directory, which is in the order of its keys.
 
 use crate::format::{Container, Entry, FormatError, Role, Section, TensorKey};
 use crate::ops::NormWeights;
-use crate::spec::{BlockSpec, MAX_KINDS, Norm, Spec, SpecError};
+use crate::spec::{BlockSpec, Norm, Spec, SpecError};
 use crate::tensor::Matrix;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
@@ -41,9 +41,6 @@ impl core::error::Error for ModelError {}
 pub struct Model<'m> {
     container: Container<'m>,
     tokenizer: Option<Tokenizer<'m>>,
-    n_globals: usize,
-    /// Tensors of a layer of each kind.
-    per_kind: [usize; MAX_KINDS],
 }
 
 /// The weights of one layer.
@@ -67,12 +64,13 @@ pub struct Block<'m> {
 /// The tensors of one layer, or of the whole model, by role.
 struct Tensors<'m> {
     container: Container<'m>,
-    range: core::ops::Range<usize>,
+    stack: u8,
+    layer: u16,
 }
 
 impl<'m> Tensors<'m> {
     fn find(&self, role: Role) -> Option<Entry> {
-        self.range.clone().map(|i| self.container.entry(i)).find(|e| e.tensor.key.role == role)
+        self.container.find(TensorKey { stack: self.stack, layer: self.layer, role })
     }
 
     fn vector(&self, role: Role) -> Option<&'m [f32]> {
@@ -108,14 +106,7 @@ impl<'m> Model<'m> {
             [] => None,
             section => Some(Tokenizer::parse(section, spec.vocab).map_err(ModelError::Tokenizer)?),
         };
-        let n_globals = container.entries().take_while(|e| e.tensor.key.stack == 0).count();
-        let mut per_kind = [0; MAX_KINDS];
-        let stack = spec.stack();
-        for (kind, n) in per_kind.iter_mut().enumerate().take(stack.kinds().len()) {
-            let layer = (0..stack.len()).find(|&l| stack.kind_of(l) == kind);
-            *n = layer.map_or(0, |l| spec.tensors().filter(|t| t.key.stack == 1 && usize::from(t.key.layer) == l).count());
-        }
-        Ok(Self { container, tokenizer, n_globals, per_kind })
+        Ok(Self { container, tokenizer })
     }
 
     /// The file.
@@ -149,7 +140,7 @@ impl<'m> Model<'m> {
     }
 
     fn globals(&self) -> Tensors<'m> {
-        Tensors { container: self.container, range: 0..self.n_globals }
+        Tensors { container: self.container, stack: 0, layer: 0 }
     }
 
     fn find(&self, role: Role) -> Option<Entry> {
@@ -201,9 +192,9 @@ impl<'m> Model<'m> {
     #[must_use]
     pub fn block(&self, layer: usize) -> Block<'m> {
         let stack = self.spec().stack();
-        let start = self.n_globals + (0..layer).map(|l| self.per_kind[stack.kind_of(l)]).sum::<usize>();
-        let t = Tensors { container: self.container, range: start..start + self.per_kind[stack.kind_of(layer)] };
         let spec = *stack.block(layer);
+        // A stack has at most 1,024 layers.
+        let t = Tensors { container: self.container, stack: 1, layer: layer as u16 };
         Block {
             spec,
             attn_norm: t.norm(spec.norm, spec.norm_eps, Role::AttnNorm, Role::AttnNormBias),

@@ -74,11 +74,11 @@ pub struct Inputs<'a> {
 /// The most terms that [`act::terms`] asks for.
 const MAX_TERMS: usize = 2;
 
-/// Elements of the four buffers of [`Inputs`] for `tokens` vectors of up to `cols` inputs.
+/// Elements of the four buffers of [`Inputs`] for `tokens` vectors of up to `cols` inputs; `None` on overflow.
 #[must_use]
-pub const fn input_lens(tokens: usize, cols: usize) -> [usize; 4] {
-    let vectors = MAX_TERMS * tokens;
-    [tokens * cols, vectors * act::padded(cols), vectors * act::groups(cols), vectors * act::blocks(cols)]
+pub fn input_lens(tokens: usize, cols: usize) -> Option<[usize; 4]> {
+    let of = |terms: usize, per_token: usize| tokens.checked_mul(terms)?.checked_mul(per_token);
+    Some([of(1, cols)?, of(MAX_TERMS, act::padded(cols))?, of(MAX_TERMS, act::groups(cols))?, of(MAX_TERMS, act::blocks(cols))?])
 }
 
 impl<'a> Inputs<'a> {
@@ -90,20 +90,20 @@ impl<'a> Inputs<'a> {
     /// Fills the inputs of `tokens` vectors of `cols` elements for a product with weights of type `dtype`:
     /// `fill(token, out)` writes one vector.
     pub fn fill(&mut self, ctx: Ctx<'_>, dtype: DType, tokens: usize, cols: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
-        let mut values = Split::new(&mut self.values[..tokens * cols], cols);
+        let values = Split::new(&mut self.values[..tokens * cols], cols);
         let workers = ctx.workers_for(tokens);
         if !dtype.is_quantised() {
-            return for_each(workers, tokens, &mut values, fill);
+            return for_each(workers, tokens, values, fill);
         }
         let terms = act::terms(dtype);
         let [quants, scales, sums] = [act::padded(cols), act::groups(cols), act::blocks(cols)].map(|len| terms * len);
-        let mut parts = (
+        let parts = (
             values,
             Split::new(&mut self.quants[..tokens * quants], quants),
             Split::new(&mut self.scales[..tokens * scales], scales),
             Split::new(&mut self.sums[..tokens * sums], sums),
         );
-        for_each(workers, tokens, &mut parts, |t, (out, quants, scales, sums)| {
+        for_each(workers, tokens, parts, |t, (out, quants, scales, sums)| {
             fill(t, out);
             for term in 0..terms {
                 let quants = &mut quants[term * act::padded(cols)..][..act::padded(cols)];
@@ -130,24 +130,24 @@ impl<'a> Inputs<'a> {
 /// If `inputs` or `out` do not have the shapes that `w` and `tokens` ask for.
 pub fn matmul(ctx: Ctx<'_>, w: &Matrix<'_>, inputs: &Inputs<'_>, tokens: usize, out: &mut [f32]) -> Result<(), TensorError> {
     let outputs = Outputs::sums(w.rows(), tokens, act::terms(w.dtype()), out)?;
-    let small = w.rows() * w.cols() * tokens < SERIAL_PRODUCT;
+    let small = w.rows().saturating_mul(w.cols()).saturating_mul(tokens) < SERIAL_PRODUCT;
     let workers: &dyn Workers = if small { &Serial } else { ctx.workers };
-    let pieces = if workers.count() == 1 { 1 } else { PIECES_PER_WORKER * workers.count() };
-    let tiles = w.tiles().div_ceil(pieces);
+    let pieces = if workers.count() <= 1 { 1 } else { PIECES_PER_WORKER.saturating_mul(workers.count()) };
+    let tiles = w.tiles().div_ceil(pieces).max(1);
     let count = w.tiles().div_ceil(tiles);
-    let mut parts = TileParts::new(outputs, tiles);
+    let parts = TileParts::new(outputs, tiles);
     let values =
         inputs.values.get(..tokens * w.cols()).ok_or(TensorError::Length { expected: tokens * w.cols(), got: inputs.values.len() })?;
     match w.dtype() {
-        DType::F32 => for_each(workers, count, &mut parts, |_, mut part| (ctx.kernels.matmul_f32)(w, values, &mut part)),
-        DType::F16 => for_each(workers, count, &mut parts, |_, mut part| (ctx.kernels.matmul_f16)(w, values, &mut part)),
+        DType::F32 => for_each(workers, count, parts, |_, mut part| (ctx.kernels.matmul_f32)(w, values, &mut part)),
+        DType::F16 => for_each(workers, count, parts, |_, mut part| (ctx.kernels.matmul_f16)(w, values, &mut part)),
         DType::Q8 => {
             let acts = inputs.acts(w.dtype(), tokens, w.cols())?;
-            for_each(workers, count, &mut parts, |_, mut part| (ctx.kernels.matmul_q8)(w, &acts, &mut part));
+            for_each(workers, count, parts, |_, mut part| (ctx.kernels.matmul_q8)(w, &acts, &mut part));
         }
         DType::Q4 => {
             let acts = inputs.acts(w.dtype(), tokens, w.cols())?;
-            for_each(workers, count, &mut parts, |_, mut part| (ctx.kernels.matmul_q4)(w, &acts, &mut part));
+            for_each(workers, count, parts, |_, mut part| (ctx.kernels.matmul_q4)(w, &acts, &mut part));
         }
     }
     Ok(())
@@ -167,7 +167,7 @@ pub fn add_norm(
     let cols = norm.weight.len();
     let tokens = x.len() / cols;
     if !delta.is_empty() {
-        for_each(ctx.workers_for(tokens), tokens, &mut Split::new(x, cols), |t, x| {
+        for_each(ctx.workers_for(tokens), tokens, Split::new(x, cols), |t, x| {
             (ctx.kernels.add)(&delta[t * cols..][..cols], x);
             if let Some(bias) = bias {
                 (ctx.kernels.add)(bias, x);

@@ -11,7 +11,7 @@ use crate::math;
 use crate::model::Model;
 use crate::ops::attention::{Rope, Scratch, ScratchLens};
 use crate::ops::{Ctx, Inputs, add_norm, input_lens, matmul};
-use crate::spec::{Ffn, Positions, Spec};
+use crate::spec::{BlockSpec, Positions, Spec, SpecError};
 use crate::tensor::TensorError;
 use crate::tokenizer::TokenId;
 use crate::workers::Workers;
@@ -40,6 +40,8 @@ impl Default for Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PlanError {
+    /// The spec breaks a rule; that of a file does not.
+    Spec(SpecError),
     /// An option is 0.
     Zero {
         /// Which.
@@ -59,6 +61,7 @@ pub enum PlanError {
 impl core::fmt::Display for PlanError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
+            Self::Spec(e) => e.fmt(f),
             Self::Zero { option } => write!(f, "{option} must be at least 1"),
             Self::Context { most, got } => write!(f, "the model has learned {most} positions, a context of {got} was asked for"),
             Self::TooLarge => f.write_str("the memory asked for does not fit the address space"),
@@ -92,9 +95,10 @@ impl Plan {
     /// Plans a session of a model with this spec.
     ///
     /// # Errors
-    /// If an option is 0, or more than the model or the address space has.
+    /// If the spec breaks a rule, or an option is 0, or more than the model or the address space has.
     pub fn new(spec: &Spec<'_>, options: Options) -> Result<Self, PlanError> {
-        let Options { context, batch, cache, logit_rows } = options;
+        spec.check().map_err(PlanError::Spec)?;
+        let Options { context, batch, logit_rows, .. } = options;
         for (option, value) in [("context", context), ("batch", batch), ("logit rows", logit_rows)] {
             if value == 0 {
                 return Err(PlanError::Zero { option });
@@ -103,38 +107,23 @@ impl Plan {
         if spec.positions == Positions::Learned && context > spec.context as usize {
             return Err(PlanError::Context { most: spec.context as usize, got: context });
         }
-        // Every size below is at most a product of these, so that none overflows.
-        let widest =
-            spec.stack().kinds().iter().map(|b| b.qkv_rows().max(2 * b.ffn_dim as usize)).max().unwrap_or(0).max(spec.hidden as usize);
-        let bound = |n: usize, width: usize| n.checked_mul(width).and_then(|n| n.checked_mul(64)).ok_or(PlanError::TooLarge);
-        bound(batch.max(context).checked_add(512).ok_or(PlanError::TooLarge)?, widest)?;
-        bound(logit_rows, spec.vocab as usize)?;
-        let logit_rows = logit_rows.min(batch);
-
-        let hidden = spec.hidden as usize;
-        let kinds = spec.stack().kinds();
-        let up_rows = |b: &crate::spec::BlockSpec| if b.ffn == Ffn::Gated { 2 * b.ffn_dim } else { b.ffn_dim } as usize;
-        let wide = kinds.iter().map(|b| b.qkv_rows().max(up_rows(b))).max().unwrap_or(0);
-        let deep = kinds.iter().map(|b| b.q_dim().max(b.ffn_dim as usize)).max().unwrap_or(0).max(hidden);
-        let attention = kinds.iter().map(|b| ScratchLens::new(b, context, batch, cache)).reduce(ScratchLens::max);
-        let lens = Lens {
-            x: batch * hidden,
-            inputs: input_lens(batch, deep),
-            wide: batch * wide,
-            attention: attention.ok_or(PlanError::TooLarge)?,
-            rope: kinds.iter().map(|b| batch * b.rotary_dim as usize / 2).sum(),
-            logits: logit_rows * spec.vocab as usize,
-            cache: kv::cache_bytes(spec, context, batch, cache).ok_or(PlanError::TooLarge)?,
-        };
+        // More than these are never used.
+        let batch = batch.min(context);
+        let options = Options { batch, logit_rows: logit_rows.min(batch), ..options };
+        let lens = Lens::new(spec, &options).ok_or(PlanError::TooLarge)?;
         let mut arena_bytes = arena::ALIGN - 1;
         for (len, size) in lens.slices() {
             let bytes = arena::slice_bytes(len, size).ok_or(PlanError::TooLarge)?;
             arena_bytes = arena_bytes.checked_add(bytes).ok_or(PlanError::TooLarge)?;
         }
-        Ok(Self { options: Options { logit_rows, ..options }, lens, arena_bytes })
+        // No slice is longer.
+        if arena_bytes > isize::MAX as usize {
+            return Err(PlanError::TooLarge);
+        }
+        Ok(Self { options, lens, arena_bytes })
     }
 
-    /// What was planned for.
+    /// What was planned for: a batch is at most the context, and the rows of logits at most the batch.
     #[must_use]
     pub fn options(&self) -> Options {
         self.options
@@ -154,6 +143,29 @@ impl Plan {
 }
 
 impl Lens {
+    /// The lengths for a spec that keeps its rules; `None` on overflow. Those rules keep the widths of a layer far below
+    /// 2^32; what a caller's option multiplies is checked.
+    fn new(spec: &Spec<'_>, options: &Options) -> Option<Self> {
+        let Options { context, batch, cache, logit_rows } = *options;
+        let (kinds, hidden) = (spec.stack().kinds(), spec.hidden as usize);
+        let widest = |width: fn(&BlockSpec) -> usize| kinds.iter().map(width).max().unwrap_or(0);
+        let wide = widest(|b| b.qkv_rows().max(b.up_rows()));
+        let deep = widest(|b| b.q_dim().max(b.ffn_dim as usize)).max(hidden);
+        let mut attention = ScratchLens::default();
+        for block in kinds {
+            attention = attention.max(ScratchLens::new(block, context, batch, cache)?);
+        }
+        Some(Self {
+            x: batch.checked_mul(hidden)?,
+            inputs: input_lens(batch, deep)?,
+            wide: batch.checked_mul(wide)?,
+            attention,
+            rope: batch.checked_mul(kinds.iter().map(|b| b.rotary_dim as usize / 2).sum())?,
+            logits: logit_rows.checked_mul(spec.vocab as usize)?,
+            cache: kv::cache_bytes(spec, context, batch, cache)?,
+        })
+    }
+
     /// Length and element size of every slice, as [`Memory::carve`] takes them.
     fn slices(&self) -> [(usize, usize); 17] {
         let (a, [values, quants, scales, sums]) = (self.attention, self.inputs);
@@ -510,7 +522,7 @@ fn next_layer<'c>(rest: &'c mut [u8], spec: &Spec<'_>, layer: usize, options: &O
 
 /// Where the rotations of a kind of block stand: `[batch][rotary_dim / 2]`.
 fn rope_range(spec: &Spec<'_>, kind: usize, batch: usize) -> core::ops::Range<usize> {
-    let len = |b: &crate::spec::BlockSpec| batch * (b.rotary_dim as usize / 2);
+    let len = |b: &BlockSpec| batch * (b.rotary_dim as usize / 2);
     let kinds = spec.stack().kinds();
     let start: usize = kinds[..kind].iter().map(len).sum();
     start..start + len(&kinds[kind])

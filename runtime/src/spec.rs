@@ -262,6 +262,13 @@ impl BlockSpec {
         self.kv_heads as usize * self.head_dim as usize
     }
 
+    /// Rows of the up projection: a gated layer's has the gate first.
+    #[must_use]
+    pub const fn up_rows(&self) -> usize {
+        let ffn_dim = self.ffn_dim as usize;
+        if matches!(self.ffn, Ffn::Gated) { 2 * ffn_dim } else { ffn_dim }
+    }
+
     /// Whether the rotary embedding is used.
     #[must_use]
     pub const fn is_rotary(&self) -> bool {
@@ -499,7 +506,7 @@ fn not_negative(field: &'static str, value: f32) -> Result<(), SpecError> {
 }
 
 /// What is wrong with a spec.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpecError {
     /// The section has another length than its counts say.

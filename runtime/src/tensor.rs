@@ -300,7 +300,7 @@ impl<'a> Outputs<'a> {
     /// Cuts off the first `tiles` tiles, as a part of their own.
     #[must_use]
     pub fn split(self, tiles: usize) -> (Self, Self) {
-        let at = (self.tiles.start + tiles).min(self.tiles.end);
+        let at = self.tiles.start.saturating_add(tiles).min(self.tiles.end);
         let part = |tiles| Self { base: self.base, rows: self.rows, tokens: self.tokens, terms: self.terms, tiles, marker: PhantomData };
         (part(self.tiles.start..at), part(at..self.tiles.end))
     }
@@ -339,6 +339,25 @@ impl<'a> Outputs<'a> {
             *whole = lanes;
         } else {
             place.copy_from_slice(&lanes[..len]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_outputs_never_overlap() {
+        let mut out = [0.0; 40];
+        let whole = || 0..5;
+        for first in [0, 1, 4, 5, 6, usize::MAX] {
+            for second in [0, 1, 5, usize::MAX - 1, usize::MAX] {
+                let (a, rest) = Outputs::new(40, 1, &mut out).unwrap().split(first);
+                let (b, c) = rest.split(second);
+                let tiles = [a.tiles(), b.tiles(), c.tiles()];
+                assert!(tiles.iter().cloned().flatten().eq(whole()), "split at {first}, then {second}: {tiles:?}");
+            }
         }
     }
 }

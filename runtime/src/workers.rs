@@ -15,14 +15,15 @@ pub use split::{Parts, Split, TileParts, for_each};
 /// Something that runs chunks, possibly at the same time.
 ///
 /// # Safety
-/// `run` must call `task` exactly once with each index in `0..chunks`, and return only when all calls have. Callers
-/// give each index exclusive access to memory, and rely on it for soundness.
+/// `run` must call `task` exactly once with each index in `0..chunks` (at most once if a call panics), and return, or
+/// unwind, only when all calls have. Callers give each index exclusive access to memory, and rely on it for soundness.
 #[expect(unsafe_code, reason = "disjointness of parallel writes rests on this contract")]
 pub unsafe trait Workers: Sync {
     /// Chunks that can run at the same time; at least 1.
     fn count(&self) -> usize;
 
-    /// Calls `task(i)` for each `i` in `0..chunks`, in any order, on any core.
+    /// Calls `task(i)` for each `i` in `0..chunks`, in any order, on any core. A task must not call `run` of the same
+    /// workers: it may wait for itself.
     fn run(&self, chunks: usize, task: &(dyn Fn(usize) + Sync));
 }
 

@@ -1,5 +1,6 @@
 //! Promise 2: the same bits on every instruction set, for any number of workers and any split of the prompt.
 
+use kinglet::format::{Container, Role, Section, TensorKey};
 use kinglet::isa::Isa;
 use kinglet::kernels::{Activation, Kernels};
 use kinglet::kv::CacheType;
@@ -10,7 +11,7 @@ use kinglet::tokenizer::TokenId;
 use kinglet::workers::{Pool, Serial};
 use kinglet_quant::DType;
 use kinglet_tests::run::logits;
-use kinglet_tests::synthetic::{self, Random};
+use kinglet_tests::synthetic::{self, FileBytes, Random};
 
 const TOKENS: usize = 150;
 
@@ -131,5 +132,35 @@ fn a_long_context_is_split_over_spans() {
         let options = Options { context: 1100, batch: 100, cache, logit_rows: 1 };
         let expected = logits(&model, options, Kernels::best(), &Serial, &tokens, &[1100]);
         assert!(logits(&model, options, Kernels::best(), &pool, &tokens, &[500, 1]) == expected, "cache {}", cache.name());
+    }
+}
+
+#[test]
+fn weights_that_are_not_numbers() {
+    // Around position 552 a batch's rows leave the first span one by one: whether a row's span is the first of its task
+    // depends on the batch, and must not decide whether its NaN is seen.
+    let block = BlockSpec { window: 40, heads: 2, kv_heads: 1, head_dim: 16, rotary_dim: 16, ffn_dim: 24, ..BlockSpec::default() };
+    let spec = Spec { vocab: 29, hidden: 24, context: 600, ..Spec::decoder(&[block], &[0]) };
+    let file = synthetic::file(&spec, DType::F32, 3);
+    let container = Container::parse(file.bytes()).unwrap();
+    let qkv = container.find(TensorKey { stack: 1, layer: 0, role: Role::AttnQkv }).unwrap();
+    let at = container.layout().offset(Section::Data) as usize + qkv.offset as usize;
+    // All queries, but neither keys nor values.
+    let queries = at..at + 4 * block.q_dim() * spec.hidden as usize;
+    let mut bytes = file.bytes().to_vec();
+    for weight in bytes[queries].chunks_exact_mut(4) {
+        weight.copy_from_slice(&f32::NAN.to_le_bytes());
+    }
+    let file = FileBytes::new(&bytes);
+    let model = Model::new(file.bytes()).unwrap();
+    let tokens: Vec<TokenId> = (0..600).map(|i| TokenId(i % spec.vocab)).collect();
+    let options = Options { context: 600, batch: 64, cache: CacheType::F32, logit_rows: 1 };
+    let is_nan = |pieces: &[usize]| -> Vec<bool> {
+        let bits = logits(&model, options, Kernels::best(), &Serial, &tokens, pieces);
+        bits.into_iter().map(|x| f32::from_bits(x).is_nan()).collect()
+    };
+    assert!(is_nan(&[1]).iter().all(|&nan| nan));
+    for pieces in [&[600][..], &[545, 55], &[7]] {
+        assert!(is_nan(pieces).iter().all(|&nan| nan), "pieces {pieces:?}");
     }
 }

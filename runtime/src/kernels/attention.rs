@@ -113,9 +113,10 @@ pub struct Partials<'a> {
 impl Partials<'_> {
     /// Adds what a later span gave the same rows.
     ///
-    /// Row by row, with `a` here and `b` in `later`: if `a.max` is -inf it becomes a copy of `b`; if `b.max` is -inf
-    /// it stays; otherwise `m = if b.max > a.max { b.max } else { a.max }`, `a.sum = a.sum * exp(a.max - m) + b.sum *
-    /// exp(b.max - m)`, the accumulators likewise, `a.max = m`.
+    /// Row by row, with `a` here and `b` in `later`: if either maximum is -inf, `a.sum += b.sum`, and if it is `a.max`, `a`
+    /// takes the rest from `b`. A row that reached nothing has the sum 0, one whose scores were all NaN has a NaN, which
+    /// so stays wherever the row's other spans are. Otherwise `m = if b.max > a.max { b.max } else { a.max }`, `a.sum =
+    /// a.sum * exp(a.max - m) + b.sum * exp(b.max - m)`, the accumulators likewise, `a.max = m`.
     ///
     /// # Panics
     /// If the two have different shapes.
@@ -124,14 +125,13 @@ impl Partials<'_> {
         for row in 0..self.max.len() {
             let channels = self.row_channels(row);
             let (a_max, b_max) = (self.max[row], later.max[row]);
-            if b_max == f32::NEG_INFINITY {
-                continue;
-            }
             let (a, b) = (&mut self.acc[channels.clone()], &later.acc[channels]);
-            if a_max == f32::NEG_INFINITY {
-                self.max[row] = b_max;
-                self.sum[row] = later.sum[row];
-                a.copy_from_slice(b);
+            if a_max == f32::NEG_INFINITY || b_max == f32::NEG_INFINITY {
+                self.sum[row] += later.sum[row];
+                if a_max == f32::NEG_INFINITY {
+                    self.max[row] = b_max;
+                    a.copy_from_slice(b);
+                }
                 continue;
             }
             let m = if b_max > a_max { b_max } else { a_max };

@@ -25,7 +25,7 @@ pub struct Rope<'a> {
 }
 
 /// Elements of the buffers of [`Scratch`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScratchLens {
     /// int8 queries.
     pub quants: usize,
@@ -40,21 +40,22 @@ pub struct ScratchLens {
 }
 
 impl ScratchLens {
-    /// What a layer needs for `batch` tokens over `context` positions.
+    /// What a layer needs for `batch` tokens over `context` positions; `None` on overflow.
     #[must_use]
-    pub fn new(block: &BlockSpec, context: usize, batch: usize, cache: CacheType) -> Self {
+    pub fn new(block: &BlockSpec, context: usize, batch: usize, cache: CacheType) -> Option<Self> {
         let (heads, head_dim) = (block.heads as usize, block.head_dim as usize);
-        let rows = heads * batch.next_multiple_of(TASK_TOKENS);
+        let rows = heads.checked_mul(batch.checked_next_multiple_of(TASK_TOKENS)?)?;
+        let channels = rows.checked_mul(head_dim)?;
         // A task keeps a running and a new partial for each of its rows; with one token, tasks are spans.
-        let partial_rows = 2 * rows.max(heads * context.div_ceil(SPAN));
+        let partial_rows = rows.max(heads.checked_mul(context.div_ceil(SPAN))?).checked_mul(2)?;
         let quantised = cache == CacheType::I8;
-        Self {
-            quants: if quantised { rows * head_dim } else { 0 },
+        Some(Self {
+            quants: if quantised { channels } else { 0 },
             scales: if quantised { rows } else { 0 },
-            values: if quantised { 0 } else { rows * head_dim },
+            values: if quantised { 0 } else { channels },
             partial_rows,
-            partial_channels: partial_rows * head_dim,
-        }
+            partial_channels: partial_rows.checked_mul(head_dim)?,
+        })
     }
 
     /// Enough for either.
@@ -158,7 +159,7 @@ impl Attention<'_, '_> {
             CacheType::I8 => {
                 let quants = Split::new(&mut s.quants[..kv_heads * rows * head_dim], rows * head_dim);
                 let scales = Split::new(&mut s.scales[..kv_heads * rows], rows);
-                for_each(workers, kv_heads, &mut (cache.heads_mut(), quants, scales), |kv_head, (record, quants, scales)| {
+                for_each(workers, kv_heads, (cache.heads_mut(), quants, scales), |kv_head, (record, quants, scales)| {
                     let mut query = [0.0; MAX_HEAD_DIM];
                     let query = &mut query[..head_dim];
                     for (row, (quants, out)) in quants.chunks_exact_mut(head_dim).zip(scales).enumerate() {
@@ -170,7 +171,7 @@ impl Attention<'_, '_> {
             }
             CacheType::F32 => {
                 let values = Split::new(&mut s.values[..kv_heads * rows * head_dim], rows * head_dim);
-                for_each(workers, kv_heads, &mut (cache.heads_mut(), values), |kv_head, (record, values)| {
+                for_each(workers, kv_heads, (cache.heads_mut(), values), |kv_head, (record, values)| {
                     for (row, query) in values.chunks_exact_mut(head_dim).enumerate() {
                         self.head(ctx, row / group, kv_head * group + row % group, true, query);
                     }
@@ -194,12 +195,12 @@ impl Attention<'_, '_> {
         let (group, head_dim) = (self.group(), self.head_dim());
         let slot = plan.rows;
         let (quants, scales, values) = (&*s.quants, &*s.scales, &*s.values);
-        let mut parts = (
+        let parts = (
             Split::new(&mut s.max[..plan.count * 2 * slot], 2 * slot),
             Split::new(&mut s.sum[..plan.count * 2 * slot], 2 * slot),
             Split::new(&mut s.acc[..plan.count * 2 * slot * head_dim], 2 * slot * head_dim),
         );
-        for_each(ctx.workers, plan.count, &mut parts, |task, (max, sum, acc)| {
+        for_each(ctx.workers, plan.count, parts, |task, (max, sum, acc)| {
             let Task { kv_head, tokens, spans } = plan.task(self, task);
             let head = cache.head(kv_head);
             let first_row = tokens.start * group;

@@ -1,6 +1,6 @@
 //! Which tensors a spec implies, in which order and shape.
 
-use super::{BlockSpec, Ffn, Head, Norm, Positions, Spec};
+use super::{BlockSpec, Head, Norm, Positions, Spec};
 
 macro_rules! roles {
     ($($(#[$doc:meta])* $role:ident = $value:literal $name:literal),+ $(,)?) => {
@@ -168,7 +168,7 @@ impl Spec<'_> {
 
     fn layer_shape(&self, block: &BlockSpec, role: Role) -> Option<(usize, usize)> {
         let (hidden, ffn) = (self.hidden as usize, block.ffn_dim as usize);
-        let up = if block.ffn == Ffn::Gated { 2 * ffn } else { ffn };
+        let up = block.up_rows();
         let norm = block.norm != Norm::None;
         let norm_bias = block.norm == Norm::Layer;
         match role {

@@ -5,7 +5,9 @@
 //!
 //! The counter's word holds the run's number and the next chunk. A thread reads the word, then the task, and then
 //! claims by compare-and-swap on the word: it succeeds only if the run is still the one whose task was read. While the
-//! caller exchanges the task, the word says that nothing is to be had.
+//! caller exchanges the task, the word says that nothing is to be had. Runs are counted in 40 bits: only a thread that
+//! stood still between that read and that claim for a multiple of 2^40 runs, years of them, could mistake one run for
+//! another.
 #![expect(unsafe_code, reason = "a task that borrows from the caller's stack is handed to threads that outlive it")]
 
 use super::Workers;
@@ -18,7 +20,10 @@ use std::vec::Vec;
 const SPINS: u32 = 4_000;
 /// Turns of the caller's wait before it yields its core.
 const SPINS_AT_END: u32 = 10_000;
-const NOTHING: u64 = 0xffff_ffff;
+/// Low bits of the word, for the next chunk; the others number the run.
+const CHUNK_BITS: u32 = 24;
+/// All bits of a chunk: no chunk is to be had. Also the most chunks of one run.
+const NOTHING: u64 = (1 << CHUNK_BITS) - 1;
 
 /// Threads could not be started.
 #[derive(Debug)]
@@ -35,7 +40,7 @@ impl core::error::Error for PoolError {}
 type Task<'t> = &'t (dyn Fn(usize) + Sync);
 
 struct Shared {
-    /// High half: number of the run. Low half: the next chunk, or [`NOTHING`].
+    /// Number of the run, then in the low [`CHUNK_BITS`] the next chunk, or [`NOTHING`].
     word: AtomicU64,
     chunks: AtomicUsize,
     /// Points to the caller's `Task`, alive until all chunks of its run are done.
@@ -183,10 +188,15 @@ unsafe impl Workers for Pool {
             (0..chunks).for_each(task);
             return;
         }
-        assert!((chunks as u64) < NOTHING, "chunks are counted in 32 bits");
+        const MOST: usize = NOTHING as usize;
+        if chunks > MOST {
+            return (0..chunks).step_by(MOST).for_each(|start| self.run(MOST.min(chunks - start), &|i| task(start + i)));
+        }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &*self.shared;
-        let run = (shared.word.load(Ordering::Relaxed) >> 32).wrapping_add(1) << 32;
+        // A run whose panic began on the caller's own thread left this set.
+        shared.panicked.store(false, Ordering::Relaxed);
+        let run = (shared.word.load(Ordering::Relaxed) >> CHUNK_BITS).wrapping_add(1) << CHUNK_BITS;
         shared.word.store(run | NOTHING, Ordering::SeqCst);
         shared.chunks.store(chunks, Ordering::SeqCst);
         shared.done.store(0, Ordering::SeqCst);
@@ -254,5 +264,33 @@ mod tests {
         let pool = Pool::new(2).unwrap();
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.run(8, &|i| assert!(i != 5))));
         assert!(result.is_err());
+    }
+
+    #[test]
+    fn a_run_after_a_panic_is_a_run_like_any_other() {
+        let pool = Pool::new(2).unwrap();
+        let caller = std::thread::current().id();
+        let barrier = std::sync::Barrier::new(2);
+        // Each thread takes one chunk; the caller's panics.
+        let panics = |_| {
+            barrier.wait();
+            assert!(std::thread::current().id() != caller);
+        };
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.run(2, &panics))).is_err());
+        pool.run(8, &|_| ());
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "millions of chunks")]
+    fn more_chunks_than_a_word_counts() {
+        let (pool, chunks, sum) = (Pool::new(2).unwrap(), NOTHING as usize + 2, AtomicU64::new(0));
+        // Chunks that say nothing new are skipped, so that the two threads do not fight over the sum.
+        pool.run(chunks, &|i| {
+            if i % 4096 == 0 || i >= NOTHING as usize - 1 {
+                sum.fetch_add(i as u64, Ordering::Relaxed);
+            }
+        });
+        let expected = (0..chunks as u64).filter(|i| i % 4096 == 0 || *i >= NOTHING - 1).sum::<u64>();
+        assert_eq!(sum.into_inner(), expected);
     }
 }

@@ -8,10 +8,11 @@ use core::marker::PhantomData;
 /// Memory that falls into disjoint parts, one per index.
 ///
 /// # Safety
-/// Parts of different indices must not overlap.
+/// Parts of different indices must not overlap, and nothing else may reach them while they live: a value that hands
+/// them out owns the exclusive borrow, so it is neither `Copy` nor `Clone`.
 pub unsafe trait Parts: Sync {
-    /// What a chunk gets.
-    type Part;
+    /// What a chunk gets; it may be made on one thread and live on in another.
+    type Part: Send;
 
     /// Number of parts.
     fn count(&self) -> usize;
@@ -19,12 +20,11 @@ pub unsafe trait Parts: Sync {
     /// Part `index`.
     ///
     /// # Safety
-    /// `index` is below [`Parts::count`], and each part is taken at most once while the borrow lives.
+    /// `index` is below [`Parts::count`], and each part is taken at most once, ever: parts may outlive `self`.
     unsafe fn part(&self, index: usize) -> Self::Part;
 }
 
-/// A slice cut into parts of equal length; what is left over at the end belongs to the last part only if `len` does
-/// not divide it.
+/// A slice cut into parts of equal length; the last part is shorter if that does not divide the slice's.
 #[derive(Debug)]
 pub struct Split<'a, T> {
     base: *mut T,
@@ -88,12 +88,22 @@ tuple_parts!(A.0, B.1, C.2, D.3);
 
 /// Calls `body(i, part i)` for the first `count` parts, on the workers.
 ///
+/// The parts are used up: `body` may keep its part, which must then never be handed out again.
+///
+/// ```compile_fail
+/// use kinglet::workers::{Serial, Split, for_each};
+/// let mut bytes = [0u8; 4];
+/// let parts = Split::new(&mut bytes, 2);
+/// let kept = std::sync::Mutex::new(Vec::new());
+/// for_each(&Serial, 2, parts, |_, part| kept.lock().unwrap().push(part));
+/// for_each(&Serial, 2, parts, |_, part| kept.lock().unwrap().push(part)); // each part a second time
+/// ```
+///
 /// # Panics
 /// If there are fewer than `count` parts.
-pub fn for_each<P: Parts>(workers: &dyn Workers, count: usize, parts: &mut P, body: impl Fn(usize, P::Part) + Sync) {
+pub fn for_each<P: Parts>(workers: &dyn Workers, count: usize, parts: P, body: impl Fn(usize, P::Part) + Sync) {
     assert!(count <= parts.count(), "{count} chunks of {} parts", parts.count());
-    let parts = &*parts;
-    // SAFETY: `Workers::run` calls each index in `0..count` once, and the exclusive borrow keeps others away.
+    // SAFETY: `Workers::run` calls each index in `0..count` once, and nobody else has `parts`, now or later.
     workers.run(count, &|i| body(i, unsafe { parts.part(i) }));
 }
 

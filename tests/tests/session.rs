@@ -1,0 +1,356 @@
+//! What a session promises its caller: exact memory, errors that change nothing, going back, and no panic for any spec.
+
+use kinglet::arena::{ALIGN, TooSmall};
+use kinglet::kernels::{Activation, Kernels};
+use kinglet::kv::CacheType;
+use kinglet::model::Model;
+use kinglet::session::{Options, Plan, PlanError, Session, SessionError};
+use kinglet::spec::{AttnPositions, BlockSpec, Ffn, Head, Norm, Positions, Spec, SpecError};
+use kinglet::tokenizer::TokenId;
+use kinglet::workers::{Pool, Serial};
+use kinglet_quant::DType;
+use kinglet_tests::synthetic::{self, FileBytes, Random};
+use proptest::prelude::*;
+
+const VOCAB: u32 = 61;
+
+const BLOCK: BlockSpec = BlockSpec {
+    norm: Norm::Rms,
+    norm_place: kinglet::spec::NormPlace::Pre,
+    norm_eps: 1e-5,
+    heads: 2,
+    kv_heads: 1,
+    head_dim: 16,
+    qkv_bias: false,
+    out_bias: false,
+    qk_norm: false,
+    positions: AttnPositions::RotaryHalves,
+    rotary_dim: 16,
+    rotary_scaling: kinglet::spec::RotaryScaling::None,
+    rotary_theta: 10_000.0,
+    rotary_magnitude: 1.0,
+    mask: kinglet::spec::Mask::Causal,
+    window: 0,
+    attn_scale: 0.25,
+    attn_soft_cap: 0.0,
+    ffn: Ffn::Gated,
+    activation: Activation::Silu,
+    ffn_dim: 24,
+    ffn_bias: false,
+    experts: 0,
+    experts_used: 0,
+    residual_scale: 1.0,
+};
+
+fn spec(kinds: &[BlockSpec], layers: &'static [u8]) -> Spec<'static> {
+    Spec { vocab: VOCAB, hidden: 24, context: 1024, ..Spec::decoder(kinds, layers) }
+}
+
+/// A layer that sees everything, and one that sees 40 positions.
+fn windowed() -> Spec<'static> {
+    spec(&[BLOCK, BlockSpec { window: 40, ..BLOCK }], &[0, 1])
+}
+
+const OPTIONS: Options = Options { context: 300, batch: 16, cache: CacheType::I8, logit_rows: 1 };
+
+fn tokens(n: usize) -> Vec<TokenId> {
+    let mut random = Random::new(3);
+    (0..n).map(|_| TokenId(random.below(VOCAB as usize) as u32)).collect()
+}
+
+fn bits(logits: &[f32]) -> Vec<u32> {
+    logits.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Runs `body` over a session of a model with this spec.
+fn with_session<R>(file: &FileBytes, options: Options, body: impl FnOnce(&mut Session<'_, '_>) -> R) -> R {
+    let model = Model::new(file.bytes()).unwrap();
+    let plan = Plan::new(model.spec(), options).unwrap();
+    let mut arena = vec![0x5a; plan.arena_bytes()];
+    body(&mut Session::new(&model, &plan, &mut arena, Kernels::best(), &Serial).unwrap())
+}
+
+/// The logits after `tokens` in a session of their own.
+fn fresh(file: &FileBytes, options: Options, tokens: &[TokenId]) -> Vec<u32> {
+    with_session(file, options, |session| bits(session.prefill(tokens).unwrap()))
+}
+
+#[test]
+fn the_plan_is_exact_to_the_byte() {
+    let file = synthetic::file(&windowed(), DType::Q4, 1);
+    let model = Model::new(file.bytes()).unwrap();
+    let tokens = tokens(50);
+    for cache in [CacheType::I8, CacheType::F32] {
+        let options = Options { cache, ..OPTIONS };
+        let expected = fresh(&file, options, &tokens);
+        let plan = Plan::new(model.spec(), options).unwrap();
+        let needed = plan.arena_bytes();
+        assert!(plan.cache_bytes() < needed);
+        let mut memory = vec![0xff; needed + 2 * ALIGN];
+        let aligned = memory.as_ptr().align_offset(ALIGN);
+        for shift in 0..ALIGN {
+            let arena = &mut memory[aligned + shift..][..needed];
+            let mut session = Session::new(&model, &plan, arena, Kernels::best(), &Serial).unwrap();
+            assert_eq!(bits(session.prefill(&tokens).unwrap()), expected, "{shift} bytes past a cache line");
+            for less in [0, 1, needed / 2, needed - 1] {
+                let error = Session::new(&model, &plan, &mut memory[aligned + shift..][..less], Kernels::best(), &Serial).unwrap_err();
+                assert_eq!(error, SessionError::Arena(TooSmall { needed, got: less }));
+            }
+        }
+        // Where the memory starts one byte after a cache line, all of it is used: nothing is planned in vain.
+        let arena = &mut memory[aligned + 1..][..needed];
+        let range = arena.as_ptr_range();
+        assert!((range.end as usize).is_multiple_of(ALIGN), "planned {needed} bytes");
+    }
+}
+
+#[test]
+fn errors_change_nothing() {
+    let file = synthetic::file(&windowed(), DType::Q8, 2);
+    let (all, extra) = (tokens(300), tokens(400));
+    let expected = fresh(&file, OPTIONS, &all);
+    with_session(&file, OPTIONS, |session| {
+        session.prefill(&all[..290]).unwrap();
+        let refused = [
+            (&extra[..0], SessionError::NoTokens),
+            (&extra[..11], SessionError::ContextFull { context: 300, needed: 301 }),
+            (&extra[..], SessionError::ContextFull { context: 300, needed: 690 }),
+            (&[TokenId(0), TokenId(VOCAB), TokenId(1)], SessionError::Token { got: TokenId(VOCAB), vocab: VOCAB }),
+            (&[TokenId(u32::MAX)], SessionError::Token { got: TokenId(u32::MAX), vocab: VOCAB }),
+        ];
+        for (tokens, error) in refused {
+            assert_eq!(session.prefill(tokens).unwrap_err(), error);
+            assert_eq!(session.prefill_each(tokens, &mut |_, _| panic!("no logits")).unwrap_err(), error);
+            assert_eq!(session.truncate(291).unwrap_err(), SessionError::Truncate { got: 291, least: least(session), most: 290 });
+            assert_eq!(session.position(), 290);
+        }
+        assert_eq!(bits(session.prefill(&all[290..]).unwrap()), expected);
+        assert_eq!(session.position(), session.context());
+        let full = SessionError::ContextFull { context: 300, needed: 301 };
+        assert_eq!(session.prefill(&extra[..1]).unwrap_err(), full);
+    });
+}
+
+/// The least position to go back to, besides 0.
+fn least(session: &mut Session<'_, '_>) -> usize {
+    match session.truncate(usize::MAX) {
+        Err(SessionError::Truncate { least, .. }) => least,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn going_back_is_as_if_never_gone() {
+    let (path, other) = (tokens(300), tokens(600).split_off(300));
+    for (spec, windowed) in [(spec(&[BLOCK], &[0, 0]), false), (windowed(), true)] {
+        let file = synthetic::file(&spec, DType::F32, 3);
+        for cache in [CacheType::I8, CacheType::F32] {
+            for batch in [1, 16, 100] {
+                let options = Options { cache, batch, ..OPTIONS };
+                with_session(&file, options, |session| {
+                    session.prefill(&path[..290]).unwrap();
+                    let least = least(session);
+                    assert_eq!(least > 0, windowed, "batch {batch}");
+                    // Each time after new tokens have been stored over the old ones.
+                    for back in [270, least + 3, least + 1, least] {
+                        session.truncate(back).unwrap();
+                        let n = other.len().min(13);
+                        let got = bits(session.prefill(&other[..n]).unwrap());
+                        let whole = [&path[..back], &other[..n]].concat();
+                        assert_eq!(got, fresh(&file, options, &whole), "back to {back}, batch {batch}, cache {}", cache.name());
+                        session.truncate(back).unwrap();
+                    }
+                    if windowed {
+                        let error = SessionError::Truncate { got: least - 1, least, most: least };
+                        assert_eq!(session.truncate(least - 1).unwrap_err(), error);
+                        assert_eq!(session.position(), least);
+                    }
+                    // The start is always possible, and forgets what a window had lost.
+                    session.truncate(0).unwrap();
+                    assert_eq!(bits(session.prefill(&other[..70]).unwrap()), fresh(&file, options, &other[..70]));
+                    session.truncate(60).unwrap();
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_used_arena_makes_the_same_session() {
+    let file = synthetic::file(&windowed(), DType::Q4, 4);
+    let model = Model::new(file.bytes()).unwrap();
+    let plan = Plan::new(model.spec(), OPTIONS).unwrap();
+    let tokens = tokens(280);
+    let mut arena = vec![0xff; plan.arena_bytes()];
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let mut session = Session::new(&model, &plan, &mut arena, Kernels::best(), &Serial).unwrap();
+        runs.push(bits(session.prefill(&tokens).unwrap()));
+    }
+    assert_eq!(runs[0], runs[1]);
+    assert!(runs[0].iter().all(|&x| f32::from_bits(x).is_finite()));
+}
+
+#[test]
+fn options_without_a_plan() {
+    let learned = Spec { positions: Positions::Learned, context: 100, ..windowed() };
+    for (options, option) in [
+        (Options { context: 0, ..OPTIONS }, "context"),
+        (Options { batch: 0, ..OPTIONS }, "batch"),
+        (Options { logit_rows: 0, ..OPTIONS }, "logit rows"),
+    ] {
+        assert_eq!(Plan::new(&windowed(), options).unwrap_err(), PlanError::Zero { option });
+    }
+    assert_eq!(Plan::new(&learned, OPTIONS).unwrap_err(), PlanError::Context { most: 100, got: 300 });
+    assert!(Plan::new(&learned, Options { context: 100, ..OPTIONS }).is_ok());
+    for context in [usize::MAX, usize::MAX / 2, usize::MAX / 64] {
+        for cache in [CacheType::I8, CacheType::F32] {
+            for (batch, logit_rows) in [(1, 1), (1 << 20, usize::MAX), (usize::MAX, 1), (usize::MAX / 8, usize::MAX)] {
+                let options = Options { context, batch, cache, logit_rows };
+                assert_eq!(Plan::new(&windowed(), options).unwrap_err(), PlanError::TooLarge, "{options:?}");
+            }
+        }
+    }
+    // A spec made by hand may break any rule.
+    let wrong = Spec { hidden: 0, ..windowed() };
+    let error = SpecError::Range { field: "hidden", value: 0, min: 1, max: 1 << 17 };
+    assert_eq!(Plan::new(&wrong, OPTIONS).unwrap_err(), PlanError::Spec(error));
+    let huge = BlockSpec { heads: u32::MAX, kv_heads: u32::MAX, head_dim: u32::MAX, ffn_dim: u32::MAX, ..BLOCK };
+    assert!(matches!(Plan::new(&spec(&[huge], &[0]), OPTIONS), Err(PlanError::Spec(SpecError::Range { .. }))));
+}
+
+#[test]
+fn what_cannot_be_used_is_not_planned() {
+    let most = Options { batch: 300, logit_rows: 300, ..OPTIONS };
+    let plan = Plan::new(&windowed(), Options { batch: usize::MAX, logit_rows: usize::MAX, ..OPTIONS }).unwrap();
+    assert_eq!(plan.options(), most);
+    assert_eq!(plan, Plan::new(&windowed(), most).unwrap());
+    let few = Plan::new(&windowed(), Options { batch: 16, logit_rows: 64, ..OPTIONS }).unwrap();
+    assert_eq!(few.options().logit_rows, 16);
+}
+
+#[test]
+fn a_window_keeps_its_cache_small() {
+    let windows =
+        |context| Plan::new(&spec(&[BlockSpec { window: 40, ..BLOCK }], &[0]), Options { context, ..OPTIONS }).unwrap().cache_bytes();
+    assert_eq!(windows(1 << 10), windows(1 << 16));
+    let all = |context| Plan::new(&spec(&[BLOCK], &[0]), Options { context, ..OPTIONS }).unwrap().cache_bytes();
+    // One key/value head of 16 channels: two bytes a channel, two scales.
+    assert_eq!(all(1 << 10), (1 << 10) * (2 * 16 + 8));
+    assert_eq!(all((1 << 10) + 1), ((1 << 10) + 64) * (2 * 16 + 8));
+}
+
+#[test]
+fn a_plan_of_another_model_is_refused() {
+    let file = synthetic::file(&windowed(), DType::Q4, 5);
+    let model = Model::new(file.bytes()).unwrap();
+    let other = Plan::new(&Spec { hidden: 32, ..windowed() }, OPTIONS).unwrap();
+    let mut arena = vec![0; other.arena_bytes() + (1 << 20)];
+    assert_eq!(Session::new(&model, &other, &mut arena, Kernels::best(), &Serial).unwrap_err(), SessionError::Plan);
+}
+
+#[test]
+fn every_row_of_logits_comes_once_and_in_order() {
+    let file = synthetic::file(&windowed(), DType::Q4, 6);
+    let tokens = tokens(50);
+    let rows = |logit_rows| {
+        with_session(&file, Options { logit_rows, ..OPTIONS }, |session| {
+            let (mut positions, mut all) = (Vec::new(), Vec::new());
+            for piece in tokens.chunks(33) {
+                session
+                    .prefill_each(piece, &mut |position, logits| {
+                        positions.push(position);
+                        all.push(bits(logits));
+                    })
+                    .unwrap();
+            }
+            assert_eq!(positions, (0..50).collect::<Vec<_>>());
+            all
+        })
+    };
+    let one = rows(1);
+    for n in [1, 2, 5, 16, 17, 1000] {
+        assert_eq!(rows(n), one, "{n} rows at once");
+    }
+    assert_eq!(one[49], fresh(&file, OPTIONS, &tokens));
+}
+
+/// A block within the limits of sizes that are quickly made, at the edges more often than not.
+fn any_block() -> impl Strategy<Value = BlockSpec> {
+    let heads = (1..=3u32, 1..=3u32);
+    let head_dim = prop_oneof![Just(8), Just(16), Just(40), Just(72), Just(256)];
+    let window = prop_oneof![Just(0), Just(1), Just(2), Just(63), Just(64), Just(65), Just(1 << 24), 1..200u32];
+    let ffn_dim = prop_oneof![Just(1), Just(31), Just(129), 1..70u32];
+    let positive = || prop_oneof![Just(1.0f32), Just(f32::MIN_POSITIVE), Just(f32::from_bits(1)), Just(f32::MAX), Just(1e-5)];
+    let activation = prop_oneof![Just(Activation::Silu), Just(Activation::GeluTanh), Just(Activation::GeluErf), Just(Activation::Relu)];
+    let flags = proptest::array::uniform6(any::<bool>());
+    (heads, head_dim, window, ffn_dim, (positive(), positive(), positive()), activation, flags, 0..=128u32).prop_map(
+        |((kv_heads, group), head_dim, window, ffn_dim, (norm_eps, attn_scale, rotary_magnitude), activation, flags, half)| {
+            let [layer_norm, rotary, plain, qkv_bias, out_bias, ffn_bias] = flags;
+            BlockSpec {
+                norm: if layer_norm { Norm::Layer } else { Norm::Rms },
+                heads: kv_heads * group,
+                kv_heads,
+                head_dim,
+                positions: if rotary { AttnPositions::RotaryHalves } else { AttnPositions::None },
+                rotary_dim: if rotary { 2 * half.clamp(1, head_dim / 2) } else { 0 },
+                window,
+                ffn: if plain { Ffn::Plain } else { Ffn::Gated },
+                ffn_dim,
+                norm_eps,
+                attn_scale,
+                rotary_magnitude,
+                activation,
+                qkv_bias,
+                out_bias,
+                ffn_bias,
+                ..BLOCK
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any spec that this version runs, with any finite weights, runs: over the smallest arena, for any options, and
+    /// what a batch gives equals what single tokens give.
+    #[test]
+    fn any_spec_runs(
+        kinds in proptest::collection::vec(any_block(), 1..=4),
+        layers in proptest::collection::vec(any::<proptest::sample::Index>(), 1..=5),
+        (vocab, hidden) in (prop_oneof![Just(1u32), Just(9), 1..40u32], prop_oneof![Just(1u32), Just(127), Just(129), 1..70u32]),
+        (learned, own_head, layer_norm, head_bias, f32_cache) in any::<(bool, bool, bool, bool, bool)>(),
+        dtype in prop_oneof![Just(DType::F32), Just(DType::F16), Just(DType::Q8), Just(DType::Q4)],
+        (context, batch, logit_rows, n) in (prop_oneof![Just(1usize), Just(64), Just(65), Just(600), 1..200usize], 1..70usize, 1..9usize, 1..600usize),
+        seed in any::<u64>(),
+    ) {
+        let layers: Vec<u8> = layers.iter().map(|i| i.index(kinds.len()) as u8).collect();
+        let spec = Spec {
+            vocab,
+            hidden,
+            context: 600,
+            positions: if learned { Positions::Learned } else { Positions::None },
+            final_norm: if layer_norm { Norm::Layer } else { Norm::Rms },
+            head: if own_head { Head::Own } else { Head::Tied },
+            head_bias,
+            ..Spec::decoder(&kinds, &layers)
+        };
+        let file = synthetic::file(&spec, dtype, seed);
+        let model = Model::new(file.bytes()).unwrap();
+        prop_assert_eq!(model.spec(), &spec);
+        let options = Options { context, batch, logit_rows, cache: if f32_cache { CacheType::F32 } else { CacheType::I8 } };
+        let mut random = Random::new(seed);
+        let tokens: Vec<_> = (0..n.min(context)).map(|_| TokenId(random.below(vocab as usize) as u32)).collect();
+        let run = |batch, workers: &dyn kinglet::workers::Workers| {
+            let pieces = if batch == 1 { &[1][..] } else { &[n][..] };
+            let bits = kinglet_tests::run::logits(&model, Options { batch, ..options }, Kernels::best(), workers, &tokens, pieces);
+            // Which NaN is not promised.
+            bits.into_iter().map(|x| if f32::from_bits(x).is_nan() { f32::NAN.to_bits() } else { x }).collect::<Vec<_>>()
+        };
+        let batches = run(batch, &Serial);
+        prop_assert_eq!(batches.len(), tokens.len() * vocab as usize);
+        let pool = Pool::new(2).unwrap();
+        prop_assert!(run(1, &pool) == batches, "single tokens differ");
+    }
+}
