@@ -4,7 +4,7 @@ use crate::kv::{Geometry, LayerCache};
 use crate::model::Block;
 use crate::ops::attention::{Attention, Rope, Scratch};
 use crate::ops::{Ctx, Inputs, add_norm, matmul};
-use crate::spec::Ffn;
+use crate::spec::{Ffn, Role};
 use crate::tensor::TensorError;
 
 /// The buffers of a forward pass, sized for the widest layer and the largest batch.
@@ -32,6 +32,10 @@ pub struct Batch<'a> {
     /// Rotations of its positions for this layer's kind.
     pub rope: Rope<'a>,
 }
+
+/// Is shown the inputs of products, `[tokens][cols]`, as f32: for calibration. Products whose weights are quantised are
+/// not shown, because their inputs no longer exist as floats.
+pub type Watch<'w> = &'w mut dyn FnMut(Role, &[f32]);
 
 /// What the layer before still has to add to the residual stream.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +70,7 @@ impl<'m> Block<'m> {
         geometry: Geometry,
         cache: &mut LayerCache<'_>,
         b: &mut Buffers<'_>,
+        watch: Watch<'_>,
     ) -> Result<Pending<'m>, TensorError> {
         let Batch { position, tokens, rope } = batch;
         let hidden = self.down.rows();
@@ -76,20 +81,24 @@ impl<'m> Block<'m> {
         let (added, bias) = pending.of(delta);
         add_norm(ctx, &self.attn_norm, x, added, bias, self.qkv.dtype(), &mut b.inputs);
         let qkv = &mut b.wide[..tokens * self.qkv.rows()]; // [tokens, qkv_rows]
+        b.inputs.show(&self.qkv, tokens, Role::AttnQkv, watch);
         matmul(ctx, &self.qkv, &b.inputs, tokens, qkv)?;
 
         // delta = Wout attention(qkv)
         let attention = Attention { block: &self.spec, position, tokens, qkv, qkv_bias: self.qkv_bias, rope };
         attention.run(ctx, geometry, cache, &mut b.attention, self.out.dtype(), &mut b.inputs);
+        b.inputs.show(&self.out, tokens, Role::AttnOut, watch);
         matmul(ctx, &self.out, &b.inputs, tokens, delta)?;
 
         // x += delta;  up = Wup norm(x)
         add_norm(ctx, &self.ffn_norm, x, delta, self.out_bias, self.up.dtype(), &mut b.inputs);
         let up = &mut b.wide[..tokens * self.up.rows()]; // [tokens, ffn_dim or 2 ffn_dim]
+        b.inputs.show(&self.up, tokens, Role::FfnUp, watch);
         matmul(ctx, &self.up, &b.inputs, tokens, up)?;
 
         // delta = Wdown activation(up)
         self.activate(ctx, tokens, up, &mut b.inputs);
+        b.inputs.show(&self.down, tokens, Role::FfnDown, watch);
         matmul(ctx, &self.down, &b.inputs, tokens, delta)?;
         Ok(Pending::Delta(self.down_bias))
     }

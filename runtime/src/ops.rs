@@ -6,7 +6,7 @@
 pub mod attention;
 
 use crate::kernels::Kernels;
-use crate::spec::Norm;
+use crate::spec::{Norm, Role};
 use crate::tensor::{Acts, ActsMut, Matrix, Outputs, TensorError};
 use crate::workers::{Serial, Split, TileParts, Workers, for_each};
 use kinglet_quant::{DType, act};
@@ -117,6 +117,13 @@ impl<'a> Inputs<'a> {
                 }
             }
         });
+    }
+
+    /// Shows the inputs of a product with these weights, if they are floats.
+    pub fn show(&self, w: &Matrix<'_>, tokens: usize, role: Role, watch: &mut dyn FnMut(Role, &[f32])) {
+        if !w.dtype().is_quantised() {
+            watch(role, &self.values[..tokens * w.cols()]);
+        }
     }
 
     fn acts(&self, dtype: DType, tokens: usize, cols: usize) -> Result<Acts<'_>, TensorError> {

@@ -11,7 +11,7 @@ use crate::math;
 use crate::model::Model;
 use crate::ops::attention::{Rope, Scratch, ScratchLens};
 use crate::ops::{Ctx, Inputs, add_norm, input_lens, matmul};
-use crate::spec::{BlockSpec, Positions, Spec, SpecError};
+use crate::spec::{Head, Role, TensorKey, BlockSpec, Positions, Spec, SpecError};
 use crate::tensor::TensorError;
 use crate::tokenizer::TokenId;
 use crate::workers::Workers;
@@ -378,7 +378,7 @@ impl<'a, 'm> Session<'a, 'm> {
         self.check(tokens)?;
         let mut last = 0;
         for batch in tokens.chunks(self.options.batch) {
-            self.forward(batch)?;
+            self.forward(batch, &mut |_, _| {})?;
             last = batch.len() - 1;
         }
         self.head(last, 1)?;
@@ -394,7 +394,7 @@ impl<'a, 'm> Session<'a, 'm> {
         let vocab = self.model.spec().vocab as usize;
         for batch in tokens.chunks(self.options.batch) {
             let start = self.position;
-            self.forward(batch)?;
+            self.forward(batch, &mut |_, _| {})?;
             for first in (0..batch.len()).step_by(self.options.logit_rows) {
                 let rows = self.options.logit_rows.min(batch.len() - first);
                 self.head(first, rows)?;
@@ -402,6 +402,26 @@ impl<'a, 'm> Session<'a, 'm> {
                     each(start + first + i, logits);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Runs `tokens` and shows `watch` what every matrix with float weights is multiplied with: the tensor and its
+    /// inputs `[tokens][cols]`, batch after batch. The head's come under the key of the matrix that it is.
+    ///
+    /// # Errors
+    /// As [`Session::prefill`].
+    pub fn observe(&mut self, tokens: &[TokenId], watch: &mut dyn FnMut(TensorKey, &[f32])) -> Result<(), SessionError> {
+        self.check(tokens)?;
+        let (model, hidden) = (self.model, self.model.spec().hidden as usize);
+        let role = if model.spec().head == Head::Own { Role::Head } else { Role::TokenEmbedding };
+        for batch in tokens.chunks(self.options.batch) {
+            self.forward(batch, watch)?;
+            let m = &mut self.memory;
+            let (x, head) = (&mut m.buffers.x[..batch.len() * hidden], model.head());
+            add_norm(self.ctx, &model.final_norm(), x, &[], None, head.dtype(), &mut m.buffers.inputs);
+            let watch = &mut |role, inputs: &[f32]| watch(TensorKey { stack: 0, layer: 0, role }, inputs);
+            m.buffers.inputs.show(&head, batch.len(), role, watch);
         }
         Ok(())
     }
@@ -421,7 +441,7 @@ impl<'a, 'm> Session<'a, 'm> {
     }
 
     /// The residual stream of one batch after all layers, stored in `x`.
-    fn forward(&mut self, tokens: &[TokenId]) -> Result<(), SessionError> {
+    fn forward(&mut self, tokens: &[TokenId], watch: &mut dyn FnMut(TensorKey, &[f32])) -> Result<(), SessionError> {
         let (model, spec) = (self.model, self.model.spec());
         let stack = spec.stack();
         self.embed(tokens);
@@ -435,7 +455,8 @@ impl<'a, 'm> Session<'a, 'm> {
             let rotations = rope_range(spec, stack.kind_of(layer), self.options.batch);
             let rope = Rope { cos: &m.cos[rotations.clone()], sin: &m.sin[rotations] };
             let batch = Batch { position: self.position, tokens: tokens.len(), rope };
-            pending = model.block(layer).forward(self.ctx, batch, pending, geometry, &mut cache, &mut m.buffers)?;
+            let mut watch = |role, inputs: &[f32]| watch(TensorKey { stack: 1, layer: layer as u16, role }, inputs);
+            pending = model.block(layer).forward(self.ctx, batch, pending, geometry, &mut cache, &mut m.buffers, &mut watch)?;
         }
         let hidden = spec.hidden as usize;
         let (x, delta) = (&mut m.buffers.x[..tokens.len() * hidden], &m.buffers.delta[..tokens.len() * hidden]);

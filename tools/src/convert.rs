@@ -7,8 +7,10 @@
 
 mod rows;
 
+use crate::calibration::{self, Importance};
 use crate::chat_template;
 use crate::checkpoint::{Checkpoint, CheckpointError, SourceType};
+use crate::digest;
 use crate::family::{ConfigError, Model, Source};
 use crate::output::{Output, OutputError};
 use crate::report::Report;
@@ -21,6 +23,7 @@ use kinglet_quant::{DType, LANES, QuantiseError, float, q4, q8};
 use rayon::prelude::*;
 use rows::Rows;
 use std::collections::BTreeSet;
+use std::io::{Seek, Write};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -107,13 +110,27 @@ pub struct Options<'a> {
     pub name: Option<&'a str>,
     /// Leave the tokenizer out: the model then takes and gives token ids only.
     pub no_tokenizer: bool,
+    /// Whether and on what q4 matrices are calibrated.
+    pub calibration: Calibration<'a>,
+}
+
+/// What the importance of weights is measured on; see [`crate::calibration`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Calibration<'a> {
+    /// The text that comes with the program.
+    #[default]
+    BuiltIn,
+    /// A text of the user's.
+    Text(&'a str),
+    /// Nothing: all weights count the same.
+    Off,
 }
 
 impl Options<'_> {
     /// A file of one type, as far as the defaults go.
     #[must_use]
     pub const fn of(weights: DType) -> Self {
-        Self { types: Types::of(weights), name: None, no_tokenizer: false }
+        Self { types: Types::of(weights), name: None, no_tokenizer: false, calibration: Calibration::BuiltIn }
     }
 }
 
@@ -143,14 +160,19 @@ pub struct Conversion<'c> {
     sources: Vec<Source>,
     warnings: Vec<String>,
     source_bytes: u64,
+    /// The text that the model is calibrated on, if it is.
+    text: Option<&'c str>,
 }
+
+/// Bytes of a conversion that the progress counts for a calibration, for each byte of the source.
+const CALIBRATION_SHARE: u64 = 3;
 
 impl<'c> Conversion<'c> {
     /// Reads `config.json`, maps the model's tensors to those of the checkpoint, and checks names, shapes and types.
     ///
     /// # Errors
     /// What is missing, wrong or not supported.
-    pub fn plan(checkpoint: &'c Checkpoint, options: &Options<'_>) -> Result<Self, ConvertError> {
+    pub fn plan(checkpoint: &'c Checkpoint, options: &Options<'c>) -> Result<Self, ConvertError> {
         let model = Model::from_config(&checkpoint.config()?)?;
         let spec = model.spec();
         spec.check_supported()?;
@@ -182,9 +204,15 @@ impl<'c> Conversion<'c> {
         check_unused(checkpoint, &model, prefix, &used, &mut warnings)?;
         let name = options.name.map_or_else(|| folder_name(checkpoint.folder()), |name| name.chars().take(MAX_NAME).collect());
         let text = if options.no_tokenizer { Head::default() } else { text_sections(checkpoint, spec.vocab, &mut warnings)? };
-        let head = Head { meta: meta(&name, &model, types, &dtypes), spec: model.spec_bytes().to_vec(), ..text };
+        let text_of_calibration = match options.calibration {
+            _ if options.no_tokenizer || entries.iter().all(|e| e.dtype != DType::Q4) => None,
+            Calibration::BuiltIn => Some(calibration::BUILT_IN),
+            Calibration::Text(text) => Some(text),
+            Calibration::Off => None,
+        };
+        let head = Head { meta: meta(&name, &model, types, &dtypes, text_of_calibration), spec: model.spec_bytes().to_vec(), ..text };
         writer::layout(&head, &entries).ok_or(ConvertError::TooLarge)?;
-        Ok(Self { checkpoint, model, types, head, entries, sources, warnings, source_bytes })
+        Ok(Self { checkpoint, model, types, head, entries, sources, warnings, source_bytes, text: text_of_calibration })
     }
 
     /// The model.
@@ -230,27 +258,76 @@ impl<'c> Conversion<'c> {
         let pool = pool.map_err(|e| ConvertError::Threads { error: e.to_string() })?;
         let started = Instant::now();
         let output = Output::create(out, self.file_bytes(), replace)?;
-        observer.start(self.source_bytes);
+        observer.start(self.source_bytes * if self.text.is_some() { 2 + CALIBRATION_SHARE } else { 1 });
         let io = |error| ConvertError::Output(OutputError::io(out, error));
-        let mut writer = Writer::new(output, self.head.clone(), self.entries.clone()).map_err(io)?;
-        let mut report = self.report();
-        pool.install(|| {
-            for (entry, source) in self.entries.iter().zip(&self.sources) {
-                let rows = Rows::new(self.checkpoint, source)?;
-                let stats = convert_tensor(entry, &rows, &mut |bytes| writer.write(bytes).map_err(io), observer)?;
-                report.add(entry, &stats);
-            }
-            Ok::<_, ConvertError>(())
-        })?;
-        writer.finish().map_err(io)?.commit()?;
+        let importance = match self.text {
+            Some(text) => pool.install(|| self.calibrate(text, out, pool.current_num_threads(), observer))?,
+            None => Importance::default(),
+        };
+        let (output, mut report) = pool.install(|| self.stream(self.entries.clone(), output, &importance, &io, observer))?;
+        output.commit()?;
         report.seconds = Some(started.elapsed().as_secs_f64());
         Ok(report)
+    }
+
+    /// Writes a whole file with these entries.
+    fn stream<W: Write + Seek + Send>(
+        &self,
+        entries: Vec<Entry>,
+        out: W,
+        importance: &Importance,
+        io: &(dyn Fn(std::io::Error) -> ConvertError + Sync),
+        observer: &dyn Observer,
+    ) -> Result<(W, Report), ConvertError> {
+        let mut writer = Writer::new(out, self.head.clone(), entries.clone()).map_err(io)?;
+        let mut report = self.report();
+        for (entry, source) in entries.iter().zip(&self.sources) {
+            let rows = Rows::new(self.checkpoint, source)?;
+            let importance = importance.of(entry.tensor.key);
+            let stats = convert_tensor(entry, importance, &rows, &mut |bytes| writer.write(bytes).map_err(io), observer)?;
+            report.add(entry, &stats);
+        }
+        Ok((writer.finish().map_err(io)?, report))
+    }
+
+    /// Runs the model on `text`, from a copy in f16 beside `out` (in f32 if a weight does not fit).
+    fn calibrate(&self, text: &str, out: &Path, threads: usize, observer: &dyn Observer) -> Result<Importance, ConvertError> {
+        let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let io = |error| ConvertError::CalibrationCopy { folder: folder.to_owned(), error };
+        let copy = |dtype| -> Result<tempfile::NamedTempFile, ConvertError> {
+            let file = tempfile::Builder::new().prefix(".calibration-").tempfile_in(folder).map_err(io)?;
+            let entries = writer::entries(&self.model.spec(), |role| if role.is_matrix() { dtype } else { DType::F32 });
+            let (file, _) = self.stream(entries.ok_or(ConvertError::TooLarge)?, file, &Importance::default(), &io, observer)?;
+            Ok(file)
+        };
+        let file = match copy(DType::F16) {
+            Err(ConvertError::Weight { .. }) => copy(DType::F32),
+            other => other,
+        }?;
+        let map = kinglet::map::MappedFile::open(file.path()).map_err(|e| io(e.source))?;
+        // The mapping keeps the copy; its name goes now, so that nothing stays behind however this ends.
+        drop(file);
+        let failed = |why: String| ConvertError::Calibration { why };
+        let model = kinglet::model::Model::new(map.bytes()).map_err(|e| failed(e.to_string()))?;
+        let tokenizer = model.tokenizer().ok_or_else(|| failed("the model has no tokenizer".to_owned()))?;
+        let workers = kinglet::workers::Pool::new(threads).map_err(|e| ConvertError::Threads { error: e.to_string() })?;
+        let share = (CALIBRATION_SHARE * self.source_bytes) as f64;
+        let mut told = 0;
+        let mut progress = |done: f64| {
+            let bytes = (share * done) as u64;
+            observer.advance(bytes - told);
+            told = bytes;
+            !observer.is_stopped()
+        };
+        let measured = Importance::measure(&model, tokenizer, text, &workers, &mut progress).map_err(failed)?;
+        measured.ok_or(ConvertError::Interrupted)
     }
 }
 
 /// Converts one tensor and hands its bytes to `write`, in order.
 fn convert_tensor(
     entry: &Entry,
+    importance: Option<&[f32]>,
     rows: &Rows<'_>,
     write: &mut (dyn FnMut(&[u8]) -> Result<(), ConvertError> + Send),
     observer: &dyn Observer,
@@ -262,7 +339,7 @@ fn convert_tensor(
     for first in (0..n_tiles).step_by(tiles_per_chunk) {
         let tiles = first..(first + tiles_per_chunk).min(n_tiles);
         let (converted, written) = rayon::join(
-            || convert_tiles(entry, rows, tiles, &mut filling, observer),
+            || convert_tiles(entry, importance, rows, tiles, &mut filling, observer),
             || if full.is_empty() { Ok(()) } else { write(&full) },
         );
         written?;
@@ -282,6 +359,7 @@ fn tile_bytes(entry: &Entry) -> usize {
 /// Fills `out` with some tiles of a tensor, each by one thread.
 fn convert_tiles(
     entry: &Entry,
+    importance: Option<&[f32]>,
     rows: &Rows<'_>,
     tiles: Range<usize>,
     out: &mut Vec<u8>,
@@ -301,7 +379,7 @@ fn convert_tiles(
                 }
                 let first = (tiles.start + i) * LANES;
                 let n = LANES.min(end - first);
-                let stats = convert_tile(entry.dtype, rows, first, &mut values[..n * cols], decoded, bytes)?;
+                let stats = convert_tile(entry.dtype, importance, rows, first, &mut values[..n * cols], decoded, bytes)?;
                 observer.advance((n * rows.bytes_per_row()) as u64);
                 Ok(stats)
             },
@@ -317,6 +395,7 @@ fn convert_tiles(
 /// Converts the rows from `first` on that fill `values`.
 fn convert_tile(
     dtype: DType,
+    importance: Option<&[f32]>,
     rows: &Rows<'_>,
     first: usize,
     values: &mut [f32],
@@ -350,8 +429,8 @@ fn convert_tile(
             }
             float::write_f16(values, out);
         }
-        DType::Q8 => q8::quantise_tile(&views, None, out).map_err(refused)?,
-        DType::Q4 => q4::quantise_tile(&views, None, out).map_err(refused)?,
+        DType::Q8 => q8::quantise_tile(&views, importance, out).map_err(refused)?,
+        DType::Q4 => q4::quantise_tile(&views, importance, out).map_err(refused)?,
     }
     for (lane, row) in views.iter().enumerate() {
         match dtype {
@@ -401,9 +480,15 @@ fn folder_name(folder: &Path) -> String {
     }
 }
 
-fn meta(name: &str, model: &Model, types: ResolvedTypes, sources: &BTreeSet<SourceType>) -> Vec<u8> {
+fn meta(name: &str, model: &Model, types: ResolvedTypes, sources: &BTreeSet<SourceType>, text: Option<&str>) -> Vec<u8> {
+    let calibration = match text {
+        None => "none".to_owned(),
+        Some(calibration::BUILT_IN) => "built-in".to_owned(),
+        Some(text) => format!("sha256:{}", digest::sha256(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect::<String>()),
+    };
     let sources: Vec<_> = sources.iter().map(|dtype| dtype.name()).collect();
     writer::meta_lines([
+        ("calibration", calibration.as_str()),
         ("name", name),
         ("family", model.family()),
         ("type", types.weights.name()),
@@ -483,6 +568,10 @@ pub enum ConvertError {
     Output(OutputError),
     /// The output is a file of the checkpoint.
     OutputIsInput { path: PathBuf },
+    /// The copy that the model is calibrated with cannot be written or read.
+    CalibrationCopy { folder: PathBuf, error: std::io::Error },
+    /// The model cannot be calibrated.
+    Calibration { why: String },
     /// Threads cannot be started.
     Threads { error: String },
     /// The observer stopped it.
@@ -525,6 +614,10 @@ impl std::fmt::Display for ConvertError {
             Self::Checkpoint(e) => e.fmt(f),
             Self::Config(e) => e.fmt(f),
             Self::Spec(e) => e.fmt(f),
+            Self::CalibrationCopy { folder, error } => {
+                write!(f, "{}: the copy of the model for the calibration: {error}; --no-calibration does without", folder.display())
+            }
+            Self::Calibration { why } => write!(f, "calibration: {why}; --no-calibration does without"),
             Self::TiedTypes { embed, head } => {
                 write!(f, "embedding ({embed}) and head ({head}) are one matrix in this model: give one type for both")
             }

@@ -19,6 +19,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod calibration;
 pub mod chat_template;
 pub mod checkpoint;
 pub mod cli;

@@ -3,8 +3,8 @@
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kinglet_quant::DType;
-use kinglet_tools::checkpoint::Checkpoint;
-use kinglet_tools::convert::{Conversion, ConvertError, Observer, Options, Types};
+use kinglet_tools::checkpoint::{self, Checkpoint};
+use kinglet_tools::convert::{Calibration, Conversion, ConvertError, Observer, Options, Types};
 use kinglet_tools::output::Output;
 use kinglet_tools::report;
 use std::io::{IsTerminal, Write};
@@ -22,6 +22,7 @@ Types (bits per weight, scales included; blocks of 32 inputs):
   f32  32.00               single precision, for comparisons
 
 With --type q4 the embedding and the head are q8 unless said otherwise. Norms and biases are always f32.
+q4 matrices are calibrated: the model runs on a text first, so that the weights which matter most are rounded best.
 
 Examples:
   quantize SmolLM2-135M-Instruct smollm2.kgl
@@ -58,6 +59,12 @@ struct Args {
     /// Leave the tokenizer out: the model then takes and gives token ids only
     #[arg(long)]
     no_tokenizer: bool,
+    /// Text to calibrate q4 matrices on, such as what the model will be used for [default: a text that is built in]
+    #[arg(long, value_name = "TEXT", conflicts_with = "no_calibration")]
+    calibration: Option<PathBuf>,
+    /// Do not calibrate: faster, less precise
+    #[arg(long)]
+    no_calibration: bool,
     /// Overwrite the output
     #[arg(short, long)]
     force: bool,
@@ -152,7 +159,19 @@ fn run(args: &Args, signal: &Arc<AtomicUsize>) -> Result<(), ConvertError> {
     }
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let types = Types { weights: args.weights.into(), embed: args.embed_type.map(Into::into), head: args.head_type.map(Into::into) };
-    let options = Options { types, name: args.name.as_deref(), no_tokenizer: args.no_tokenizer };
+    let text = match &args.calibration {
+        None => None,
+        Some(path) => Some(match checkpoint::read_text(std::path::Path::new(""), &path.to_string_lossy())? {
+            Some(text) => text,
+            None => return Err(ConvertError::Calibration { why: format!("{}: there is no such file", path.display()) }),
+        }),
+    };
+    let calibration = match &text {
+        Some(text) => Calibration::Text(text),
+        None if args.no_calibration => Calibration::Off,
+        None => Calibration::BuiltIn,
+    };
+    let options = Options { types, name: args.name.as_deref(), no_tokenizer: args.no_tokenizer, calibration };
     let conversion = Conversion::plan(&checkpoint, &options)?;
     for warning in conversion.warnings() {
         eprintln!("quantize: warning: {warning}");

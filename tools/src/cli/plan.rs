@@ -58,7 +58,7 @@ pub(crate) fn run(args: &PlanArgs) -> Done {
             print(args, container.spec(), source::sizes_of_file(&container))
         }
         Source::Folder(checkpoint) => {
-            let options = convert::Options { types: args.types.types(), name: None, no_tokenizer: false };
+            let options = convert::Options { types: args.types.types(), ..convert::Options::of(kinglet_quant::DType::Q4) };
             let conversion = Conversion::plan(checkpoint, &options).map_err(super::out::error)?;
             let sizes = source::sizes_of_conversion(&conversion, conversion.types());
             print(args, &conversion.model().spec(), sizes.ok_or_else(|| Failure::file(path, "the sizes do not fit 64 bits"))?)
