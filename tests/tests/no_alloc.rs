@@ -81,15 +81,14 @@ fn converse(file: &MappedFile, options: Options, config: SamplerConfig, workers:
     let mut sampler = Sampler::new(config, &[(TokenId(3), -1.0)]).unwrap();
     let mut decoder = Decoder::new(tokenizer, DecodeOptions::default());
     let mut stop = StopMatcher::new(&["\u{1}never\u{1}"], &mut m.held).unwrap();
-    let mut n = tokenizer.encode(PROMPT, &EncodeOptions::default(), &mut m.scratch, &mut m.tokens).unwrap();
-    session.prefill_each(&m.tokens[..n], &mut |_, logits| assert!(logits[0].is_finite())).unwrap();
+    let prompt = tokenizer.encode(PROMPT, &EncodeOptions::default(), &mut m.scratch, &mut m.tokens).unwrap();
+    session.prefill_each(&m.tokens[..prompt], &mut |_, logits| assert!(logits[0].is_finite())).unwrap();
     session.truncate(session.position() - 1).unwrap();
-    let mut logits = session.prefill(&m.tokens[n - 1..n]).unwrap();
+    let mut logits = session.prefill(&m.tokens[prompt - 1..prompt]).unwrap();
     let mut text = 0;
-    for _ in 0..GENERATED {
+    for n in prompt..prompt + GENERATED {
         let token = sampler.sample(logits, &m.tokens[..n], &mut m.candidates).unwrap();
         m.tokens[n] = token;
-        n += 1;
         let piece = decoder.push(token, &mut m.piece).unwrap();
         text += stop.push(piece, &mut m.stopped).unwrap().text.len();
         logits = session.prefill(&[token]).unwrap();
