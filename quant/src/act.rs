@@ -20,6 +20,17 @@ use crate::{BLOCK, LANES, UNIT};
 /// Inputs that share one activation scale. A multiple of [`UNIT`], at most 256 (the overflow bounds of `q4` and
 /// `q8` are written for 256).
 pub const GROUP: usize = 128;
+/// Terms that an activation is the sum of, for weights of a type: each is quantised by the law above, the second one from
+/// what the first leaves over. Eight-bit weights deserve more than eight-bit activations; the error of four-bit weights
+/// hides that of activations.
+#[must_use]
+pub const fn terms(weights: crate::DType) -> usize {
+    match weights {
+        crate::DType::Q8 => 2,
+        crate::DType::Q4 | crate::DType::F16 | crate::DType::F32 => 1,
+    }
+}
+
 /// Below this peak a group is stored as zeros: its reciprocal would leave the range of f32.
 pub const TINY: f32 = 1e-30;
 /// The largest quant; the smallest is its negative.
@@ -59,6 +70,15 @@ pub fn quantise(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i16]) {
     }
     for (sum, block) in sums.iter_mut().zip(q.chunks_exact(BLOCK)) {
         *sum = block.iter().map(|&quant| i16::from(quant)).sum();
+    }
+}
+
+/// Takes quantised values off `x`, `x[i] = x[i] - scale * q[i]`: what is left over for the next term.
+pub fn subtract(q: &[i8], scales: &[f32], x: &mut [f32]) {
+    for ((group, quants), scale) in x.chunks_mut(GROUP).zip(q.chunks(GROUP)).zip(scales) {
+        for (value, &quant) in group.iter_mut().zip(quants) {
+            *value -= scale * f32::from(quant);
+        }
     }
 }
 

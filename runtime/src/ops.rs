@@ -71,11 +71,14 @@ pub struct Inputs<'a> {
     sums: &'a mut [i16],
 }
 
+/// The most terms that [`act::terms`] asks for.
+const MAX_TERMS: usize = 2;
+
 /// Elements of the four buffers of [`Inputs`] for `tokens` vectors of up to `cols` inputs; `None` on overflow.
 #[must_use]
 pub fn input_lens(tokens: usize, cols: usize) -> Option<[usize; 4]> {
-    let of = |per_token: usize| tokens.checked_mul(per_token);
-    Some([of(cols)?, of(act::padded(cols))?, of(act::groups(cols))?, of(act::blocks(cols))?])
+    let of = |terms: usize, per_token: usize| tokens.checked_mul(terms)?.checked_mul(per_token);
+    Some([of(1, cols)?, of(MAX_TERMS, act::padded(cols))?, of(MAX_TERMS, act::groups(cols))?, of(MAX_TERMS, act::blocks(cols))?])
 }
 
 impl<'a> Inputs<'a> {
@@ -92,22 +95,32 @@ impl<'a> Inputs<'a> {
         if !dtype.is_quantised() {
             return for_each(workers, tokens, values, fill);
         }
+        let terms = act::terms(dtype);
+        let [quants, scales, sums] = [act::padded(cols), act::groups(cols), act::blocks(cols)].map(|len| terms * len);
         let parts = (
             values,
-            Split::new(&mut self.quants[..tokens * act::padded(cols)], act::padded(cols)),
-            Split::new(&mut self.scales[..tokens * act::groups(cols)], act::groups(cols)),
-            Split::new(&mut self.sums[..tokens * act::blocks(cols)], act::blocks(cols)),
+            Split::new(&mut self.quants[..tokens * quants], quants),
+            Split::new(&mut self.scales[..tokens * scales], scales),
+            Split::new(&mut self.sums[..tokens * sums], sums),
         );
         for_each(workers, tokens, parts, |t, (out, quants, scales, sums)| {
             fill(t, out);
-            if let Ok(mut acts) = ActsMut::new(1, cols, quants, scales, sums) {
-                (ctx.kernels.quantise)(out, &mut acts);
+            for term in 0..terms {
+                let quants = &mut quants[term * act::padded(cols)..][..act::padded(cols)];
+                let scales = &mut scales[term * act::groups(cols)..][..act::groups(cols)];
+                let sums = &mut sums[term * act::blocks(cols)..][..act::blocks(cols)];
+                if let Ok(mut acts) = ActsMut::new(1, cols, quants, scales, sums) {
+                    (ctx.kernels.quantise)(out, &mut acts);
+                }
+                if term + 1 < terms {
+                    act::subtract(quants, scales, out);
+                }
             }
         });
     }
 
-    fn acts(&self, tokens: usize, cols: usize) -> Result<Acts<'_>, TensorError> {
-        Acts::new(tokens, cols, self.quants, self.scales, self.sums)
+    fn acts(&self, dtype: DType, tokens: usize, cols: usize) -> Result<Acts<'_>, TensorError> {
+        Acts::new(act::terms(dtype) * tokens, cols, self.quants, self.scales, self.sums)
     }
 }
 
@@ -116,7 +129,7 @@ impl<'a> Inputs<'a> {
 /// # Errors
 /// If `inputs` or `out` do not have the shapes that `w` and `tokens` ask for.
 pub fn matmul(ctx: Ctx<'_>, w: &Matrix<'_>, inputs: &Inputs<'_>, tokens: usize, out: &mut [f32]) -> Result<(), TensorError> {
-    let outputs = Outputs::new(w.rows(), tokens, out)?;
+    let outputs = Outputs::sums(w.rows(), tokens, act::terms(w.dtype()), out)?;
     let small = w.rows().saturating_mul(w.cols()).saturating_mul(tokens) < SERIAL_PRODUCT;
     let workers: &dyn Workers = if small { &Serial } else { ctx.workers };
     let pieces = if workers.count() <= 1 { 1 } else { PIECES_PER_WORKER.saturating_mul(workers.count()) };
@@ -129,11 +142,11 @@ pub fn matmul(ctx: Ctx<'_>, w: &Matrix<'_>, inputs: &Inputs<'_>, tokens: usize, 
         DType::F32 => for_each(workers, count, parts, |_, mut part| (ctx.kernels.matmul_f32)(w, values, &mut part)),
         DType::F16 => for_each(workers, count, parts, |_, mut part| (ctx.kernels.matmul_f16)(w, values, &mut part)),
         DType::Q8 => {
-            let acts = inputs.acts(tokens, w.cols())?;
+            let acts = inputs.acts(w.dtype(), tokens, w.cols())?;
             for_each(workers, count, parts, |_, mut part| (ctx.kernels.matmul_q8)(w, &acts, &mut part));
         }
         DType::Q4 => {
-            let acts = inputs.acts(tokens, w.cols())?;
+            let acts = inputs.acts(w.dtype(), tokens, w.cols())?;
             for_each(workers, count, parts, |_, mut part| (ctx.kernels.matmul_q4)(w, &acts, &mut part));
         }
     }

@@ -245,6 +245,8 @@ pub struct Outputs<'a> {
     base: *mut f32,
     rows: usize,
     tokens: usize,
+    /// Vectors that add up to one vector of outputs.
+    terms: usize,
     tiles: Range<usize>,
     marker: PhantomData<&'a mut [f32]>,
 }
@@ -263,7 +265,18 @@ impl<'a> Outputs<'a> {
         if out.len() != expected {
             return Err(TensorError::Length { expected, got: out.len() });
         }
-        Ok(Self { base: out.as_mut_ptr(), rows, tokens, tiles: 0..rows.div_ceil(LANES), marker: PhantomData })
+        Ok(Self { base: out.as_mut_ptr(), rows, tokens, terms: 1, tiles: 0..rows.div_ceil(LANES), marker: PhantomData })
+    }
+
+    /// All outputs `[tokens][rows]` of a product whose batch holds `terms` vectors for each token, one after the other:
+    /// a token's outputs are the sum of what its vectors give, in their order.
+    ///
+    /// # Errors
+    /// If `out` is not `tokens * rows` long.
+    pub fn sums(rows: usize, tokens: usize, terms: usize, out: &'a mut [f32]) -> Result<Self, TensorError> {
+        let whole = Self::new(rows, tokens, out)?;
+        let vectors = tokens.checked_mul(terms).ok_or(TensorError::TooLarge { rows: tokens, cols: terms })?;
+        Ok(Self { tokens: vectors, terms, ..whole })
     }
 
     /// The tiles of this part.
@@ -272,7 +285,7 @@ impl<'a> Outputs<'a> {
         self.tiles.clone()
     }
 
-    /// Vectors in the batch.
+    /// Vectors in the batch, terms counted one by one.
     #[must_use]
     pub fn tokens(&self) -> usize {
         self.tokens
@@ -288,7 +301,7 @@ impl<'a> Outputs<'a> {
     #[must_use]
     pub fn split(self, tiles: usize) -> (Self, Self) {
         let at = self.tiles.start.saturating_add(tiles).min(self.tiles.end);
-        let part = |tiles| Self { base: self.base, rows: self.rows, tokens: self.tokens, tiles, marker: PhantomData };
+        let part = |tiles| Self { base: self.base, rows: self.rows, tokens: self.tokens, terms: self.terms, tiles, marker: PhantomData };
         (part(self.tiles.start..at), part(at..self.tiles.end))
     }
 
@@ -299,10 +312,12 @@ impl<'a> Outputs<'a> {
     #[expect(unsafe_code, reason = "parts of one slice that interleave; see workers::TileParts")]
     pub(crate) unsafe fn part(&self, tiles: Range<usize>) -> Outputs<'a> {
         debug_assert!(self.tiles.start <= tiles.start && tiles.end <= self.tiles.end);
-        Self { base: self.base, rows: self.rows, tokens: self.tokens, tiles, marker: PhantomData }
+        Self { base: self.base, rows: self.rows, tokens: self.tokens, terms: self.terms, tiles, marker: PhantomData }
     }
 
-    /// Stores the eight outputs of a tile for one token; those that only pad the last tile are dropped.
+    /// Stores the eight outputs of a tile for one vector of the batch, those that only pad the last tile being dropped.
+    /// A kernel stores the vectors of a tile in ascending order: of a token's terms the first is stored, the others are
+    /// added.
     ///
     /// # Panics
     /// If `tile` is outside this part or `token` outside the batch.
@@ -312,11 +327,15 @@ impl<'a> Outputs<'a> {
         assert!(self.tiles.contains(&tile) && token < self.tokens);
         let row = tile * LANES;
         let len = LANES.min(self.rows - row);
-        // SAFETY: `row + len <= rows` and `token < tokens`, so the place lies inside the slice given to `new`; this
-        // part alone has this tile, because `part`'s caller gives each tile to one part only.
-        let place = unsafe { core::slice::from_raw_parts_mut(self.base.add(token * self.rows + row), len) };
-        // Only the last tile can be short: every other is one store of a register, not a call that copies memory.
-        if let Some(whole) = place.first_chunk_mut() {
+        // SAFETY: `row + len <= rows` and `token / terms` is below the number of tokens, so the place lies inside the slice
+        // given to `new`; this part alone has this tile, because `part`'s caller gives each tile to one part only.
+        let place = unsafe { core::slice::from_raw_parts_mut(self.base.add(token / self.terms * self.rows + row), len) };
+        if !token.is_multiple_of(self.terms) {
+            for (place, lane) in place.iter_mut().zip(lanes) {
+                *place += lane;
+            }
+        } else if let Some(whole) = place.first_chunk_mut() {
+            // Only the last tile can be short: every other is one store of a register, not a call that copies memory.
             *whole = lanes;
         } else {
             place.copy_from_slice(&lanes[..len]);

@@ -70,7 +70,7 @@ fn byte_level() -> (String, u32) {
 }
 
 /// A SentencePiece-style tokenizer and its number of ids. 0 to 2 are control tokens, 3 to 258 the bytes, 259 a space,
-/// 260 an a with an accent.
+/// 260 an a with an accent, 261 both, 262 two of the latter. The later token has the earlier merge, so that there is a table of results.
 fn sentencepiece() -> (String, u32) {
     let bytes: String = (0..256).map(|b| format!(r#""<0x{b:02X}>": {}, "#, b + 3)).collect();
     let added = |id: u32, text: &str| {
@@ -89,11 +89,12 @@ fn sentencepiece() -> (String, u32) {
             {{"type": "Strip", "content": " ", "start": 1, "stop": 0}}]}},
         "model": {{"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null, "end_of_word_suffix": null,
             "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
-            "vocab": {{"<unk>": 0, "<s>": 1, "</s>": 2, {bytes}"▁": 259, "á": 260}}, "merges": []}}
+            "vocab": {{"<unk>": 0, "<s>": 1, "</s>": 2, {bytes}"▁": 259, "á": 260, "▁á": 261, "áá": 262}},
+            "merges": ["á á", "▁ á"]}}
     }}"#,
         added(0, "<unk>"),
         added(1, "<s>"),
         added(2, "</s>")
     );
-    (json, 261)
+    (json, 263)
 }

@@ -11,7 +11,7 @@ mod faults;
 mod text;
 
 use families::{Family, families};
-use kinglet::tokenizer::section::Kind;
+use kinglet::tokenizer::section::{Kind, NONE};
 use kinglet::tokenizer::{DecodeOptions, Decoder, EncodeError, EncodeOptions, TokenId, Tokenizer};
 use kinglet_tools::tokenizer_compiler::compile;
 use text::{Random, strings};
@@ -96,17 +96,23 @@ fn random_sequences(tokenizer: &Tokenizer<'_>, count: usize, longest: usize) -> 
 #[test]
 fn every_family_encodes_as_the_reference() {
     let mut compared = 0;
+    // Sections whose header says the results of merges, and sections with a table of them.
+    let mut forms = [0; 2];
     for Family { name, json, .. } in families() {
         let mut reference: tokenizers::Tokenizer = json.parse().unwrap();
         let vocab_size = families::vocab_size(&reference);
         let compiled = compile(json.as_bytes(), None, None, vocab_size).unwrap();
         let tokenizer = Tokenizer::parse(&compiled.section, vocab_size).unwrap();
+        let first_result = compiled.section[56..].first_chunk().map(|word| u32::from_le_bytes(*word));
+        forms[usize::from(first_result == Some(NONE))] += 1;
         let texts = strings(STRINGS, 11);
         compare_encoding(name, &mut reference, &tokenizer, &texts);
         compared += texts.len();
     }
     println!("{compared} strings compared, each with and without control tokens and added tokens");
     assert!(compared >= 10_000);
+    println!("{} families with results in the header, {} with a table of them", forms[0], forms[1]);
+    assert!(forms[0] > 0 && forms[1] > 0);
 }
 
 #[test]

@@ -14,8 +14,15 @@ use std::path::{Path, PathBuf};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-const JSON_FILES: [&str; 6] =
-    [INDEX, "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
+const JSON_FILES: [&str; 7] = [
+    INDEX,
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+];
 /// JSON files longer than this are refused; the largest tokenizers take some 30 MB.
 const MAX_JSON_BYTES: u64 = 256 << 20;
 

@@ -142,3 +142,55 @@ impl fmt::Display for Table {
         writeln!(f, "{:<16} {:>9}   {:<9} {:>9}  {:<22} {others:>18}", "not counted", "", "", "", "biases, norms, positions")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::family::Model;
+
+    #[test]
+    fn gpt3_has_the_taught_number_of_parameters() {
+        let model = Model::from_config(include_str!("../../docs/examples/gpt3-config.json")).unwrap();
+        assert!(model.warnings().is_empty(), "{:?}", model.warnings());
+        let table = table(&model.spec());
+        assert_eq!((table.parameters(), table.matrices()), (175_181_291_520, 27_938));
+        let rows: Vec<_> = table.rows.iter().map(|row| (row.name, row.matrices, row.parameters())).collect();
+        assert_eq!(
+            rows,
+            [
+                ("embedding", 1, 617_558_016),
+                ("query", 9_216, 14_495_514_624),
+                ("key", 9_216, 14_495_514_624),
+                ("value", 9_216, 14_495_514_624),
+                ("output", 96, 14_495_514_624),
+                ("up-projection", 96, 57_982_058_496),
+                ("down-projection", 96, 57_982_058_496),
+                ("unembedding", 1, 617_558_016),
+            ]
+        );
+        let text = table.to_string();
+        assert!(text.contains("175,181,291,520") && text.contains("27,938"), "{text}");
+    }
+
+    #[test]
+    fn shared_key_heads_are_counted_once_and_gates_are_matrices() {
+        let config = r#"{"model_type": "qwen2", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4,
+            "num_attention_heads": 8, "num_key_value_heads": 2, "vocab_size": 100, "use_sliding_window": true,
+            "sliding_window": 8, "max_window_layers": 1, "tie_word_embeddings": true}"#;
+        let table = table(&Model::from_config(config).unwrap().spec());
+        let counts: Vec<_> = table.rows.iter().map(|row| (row.name, row.matrices)).collect();
+        let expected = [
+            ("embedding", 1),
+            ("query", 32),
+            ("key", 8),
+            ("value", 8),
+            ("output", 4),
+            ("gate", 4),
+            ("up-projection", 4),
+            ("down-projection", 4),
+        ];
+        assert_eq!(counts, expected);
+        // Norms: 9 of 64; biases: 4 layers of (8 + 2 + 2) heads of 8.
+        assert_eq!(table.others, 9 * 64 + 4 * 12 * 8);
+    }
+}

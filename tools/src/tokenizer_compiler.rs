@@ -17,7 +17,7 @@ mod vocabulary;
 
 use std::fmt;
 
-use kinglet::tokenizer::section::{HEADER_BYTES, Header, NONE};
+use kinglet::tokenizer::section::{Header, NONE};
 use kinglet::tokenizer::{TokenId, Tokenizer, TokenizerError};
 use serde_json::{Value, json};
 
@@ -133,6 +133,7 @@ pub fn compile(
         unknown: vocabulary.unknown.unwrap_or(NONE),
         prefix: prefix.unwrap_or(NONE),
         suffix: suffix.unwrap_or(NONE),
+        first_result: first_result(&vocabulary.results),
         model: pipeline.model,
         normalizer: pipeline.normalizer,
         split: pipeline.split,
@@ -151,31 +152,31 @@ pub fn compile(
 
 /// The tables behind the header, in the order of `docs/format-tokenizer.md`.
 fn write(header: &Header, vocabulary: &Vocabulary, ends: &[u32]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER_BYTES + header.text_bytes as usize + vocabulary.merges.len() * 12);
-    out.extend(header.to_bytes());
+    let mut out = header.to_bytes().to_vec();
     let word = |out: &mut Vec<u8>, word: u32| out.extend(word.to_le_bytes());
-    let pad = |out: &mut Vec<u8>| out.resize(out.len().next_multiple_of(4), 0);
+    let triple = |out: &mut Vec<u8>, triple: u32| out.extend(&triple.to_le_bytes()[..3]);
 
     let mut end = 0;
-    word(&mut out, end);
+    triple(&mut out, end);
     for text in &vocabulary.text {
         end += text.len() as u32;
-        word(&mut out, end);
+        triple(&mut out, end);
     }
     out.extend(vocabulary.kinds.iter().map(|&kind| kind as u8));
-    pad(&mut out);
     vocabulary.text.iter().for_each(|text| out.extend(text));
-    pad(&mut out);
     vocabulary.byte_tokens.iter().for_each(|id| word(&mut out, id.unwrap_or(NONE)));
     let mut counted = 0;
     for left in 0..=header.vocab_size {
         counted += vocabulary.merges[counted..].iter().take_while(|merge| merge.left < left).count();
-        word(&mut out, counted as u32);
+        triple(&mut out, counted as u32);
     }
     for merge in &vocabulary.merges {
-        [merge.right, merge.rank, merge.result].into_iter().for_each(|value| word(&mut out, value));
+        [merge.right, merge.rank].into_iter().for_each(|value| triple(&mut out, value));
     }
-    vocabulary.index.iter().for_each(|&id| word(&mut out, id));
+    if header.first_result == NONE {
+        vocabulary.results.iter().for_each(|&id| triple(&mut out, id));
+    }
+    vocabulary.index.iter().for_each(|&id| triple(&mut out, id));
     let mut end = 0;
     for table in [&vocabulary.raw_added, &vocabulary.normalized_added] {
         for (at, added) in table.iter().enumerate() {
@@ -186,9 +187,14 @@ fn write(header: &Header, vocabulary: &Vocabulary, ends: &[u32]) -> Vec<u8> {
     for added in vocabulary.raw_added.iter().chain(&vocabulary.normalized_added) {
         out.extend(added.text.as_bytes());
     }
-    pad(&mut out);
     ends.iter().for_each(|&id| word(&mut out, id));
     out
+}
+
+/// The result of the merge of rank 0 if the others follow it one by one, as they do in a vocabulary numbered while it was trained.
+fn first_result(results: &[u32]) -> u32 {
+    let follow = results.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+    results.first().copied().filter(|_| follow).unwrap_or(NONE)
 }
 
 /// The position of the longest other token that token `at` of a sorted table starts with.

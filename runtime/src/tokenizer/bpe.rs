@@ -6,11 +6,11 @@
 //! ```text
 //! for each symbol: rank[symbol] = rank of (symbol, next symbol); those with one form a heap by (rank, position)
 //! while the heap is not empty:
-//!     symbol = take the least; absorb its next symbol
+//!     symbol = the least; it becomes the result of rank[symbol] and absorbs its next symbol
 //!     rank symbol and its previous symbol anew: move them in the heap, add or remove them
 //! ```
 //! 1. The heap knows each symbol's place in it (`place`), so entries are corrected instead of left to go stale: it never holds more than there are symbols.
-//! 2. Each merge costs two or three lookups and as many moves along the heap's height: O(n log n) for any word.
+//! 2. Each merge costs at most two lookups and three moves along the heap's height: O(n log n) for any word.
 
 use super::section::{NONE, Tokenizer};
 
@@ -65,7 +65,7 @@ impl<'s> Word<'s> {
         }
         self.heap_len = 0;
         for at in 0..len {
-            if let Some((rank, _)) = self.pair(tokenizer, at as u32) {
+            if let Some(rank) = self.pair_rank(tokenizer, at as u32) {
                 self.rank[at] = rank;
                 self.place[at] = self.heap_len as u32;
                 self.heap[self.heap_len] = at as u32;
@@ -77,14 +77,10 @@ impl<'s> Word<'s> {
         }
         while self.heap_len > 0 {
             let symbol = self.heap[0];
-            let Some((_, result)) = self.pair(tokenizer, symbol) else {
-                self.remove(symbol);
-                continue;
-            };
             let absorbed = self.next[symbol as usize];
             let after = self.next[absorbed as usize];
             self.remove(absorbed);
-            self.id[symbol as usize] = result;
+            self.id[symbol as usize] = tokenizer.result(self.rank[symbol as usize]);
             self.next[symbol as usize] = after;
             if after != NONE {
                 self.previous[after as usize] = symbol;
@@ -107,19 +103,19 @@ impl<'s> Word<'s> {
         })
     }
 
-    fn pair(&self, tokenizer: &Tokenizer<'_>, left: u32) -> Option<(u32, u32)> {
+    fn pair_rank(&self, tokenizer: &Tokenizer<'_>, left: u32) -> Option<u32> {
         let right = self.next[left as usize];
         if right == NONE {
             return None;
         }
-        tokenizer.merge(self.id[left as usize], self.id[right as usize])
+        tokenizer.rank(self.id[left as usize], self.id[right as usize])
     }
 
     /// Gives a symbol the rank of its pair as it is now.
     fn rank_anew(&mut self, tokenizer: &Tokenizer<'_>, symbol: u32) {
-        match self.pair(tokenizer, symbol) {
+        match self.pair_rank(tokenizer, symbol) {
             None => self.remove(symbol),
-            Some((rank, _)) => {
+            Some(rank) => {
                 self.rank[symbol as usize] = rank;
                 if self.place[symbol as usize] == NONE {
                     self.place[symbol as usize] = self.heap_len as u32;

@@ -18,8 +18,8 @@ pub const HEADER_BYTES: usize = 80;
 pub const NONE: u32 = u32::MAX;
 /// The longest token. It bounds every comparison, so that checking stays linear in the section's length.
 pub const MAX_TOKEN_BYTES: usize = 1024;
-/// Bytes of an entry of the merge table.
-pub const MERGE_BYTES: usize = 12;
+/// One less than 2^24: the highest value of the tables that hold triples, so the most text and the most merges a section can have.
+pub const MAX_TRIPLE: u32 = (1 << 24) - 1;
 /// Bytes of an entry of an added-token table.
 pub const ADDED_BYTES: usize = 16;
 /// Added token: take the white space before it, too.
@@ -148,6 +148,8 @@ pub struct Header {
     pub prefix: u32,
     /// What the encoder puts after a text.
     pub suffix: u32,
+    /// The result of the merge of rank 0, if the one of rank `r` is `first_result + r`; [`NONE`] if there is a table of results.
+    pub first_result: u32,
     /// See [`ModelKind`].
     pub model: ModelKind,
     /// See [`Normalizer`].
@@ -199,6 +201,7 @@ impl Header {
             self.unknown,
             self.prefix,
             self.suffix,
+            self.first_result,
         ];
         let options = [
             self.model as u8,
@@ -216,7 +219,7 @@ impl Header {
         for (place, word) in bytes[4..].chunks_exact_mut(4).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }
-        bytes[56..56 + options.len()].copy_from_slice(&options);
+        bytes[60..60 + options.len()].copy_from_slice(&options);
         bytes
     }
 
@@ -231,8 +234,8 @@ impl Header {
         if word(bytes, 4) != VERSION {
             return Err(TokenizerError::Version { got: word(bytes, 4) });
         }
-        if bytes[65..HEADER_BYTES].iter().any(|&byte| byte != 0) {
-            return Err(TokenizerError::Padding);
+        if bytes[69..HEADER_BYTES].iter().any(|&byte| byte != 0) {
+            return Err(TokenizerError::Reserved);
         }
         Ok(Self {
             vocab_size: word(bytes, 8),
@@ -247,15 +250,16 @@ impl Header {
             unknown: word(bytes, 44),
             prefix: word(bytes, 48),
             suffix: word(bytes, 52),
-            model: ModelKind::from_byte(bytes[56])?,
-            normalizer: Normalizer::from_byte(bytes[57])?,
-            split: Split::from_byte(bytes[58])?,
-            max_digits: bytes[59],
-            lead: Lead::from_byte(bytes[60])?,
-            decoder: DecoderKind::from_byte(bytes[61])?,
-            isolate_digits: flag("isolate_digits", bytes[62])?,
-            ignore_merges: flag("ignore_merges", bytes[63])?,
-            fuse_unknown: flag("fuse_unknown", bytes[64])?,
+            first_result: word(bytes, 56),
+            model: ModelKind::from_byte(bytes[60])?,
+            normalizer: Normalizer::from_byte(bytes[61])?,
+            split: Split::from_byte(bytes[62])?,
+            max_digits: bytes[63],
+            lead: Lead::from_byte(bytes[64])?,
+            decoder: DecoderKind::from_byte(bytes[65])?,
+            isolate_digits: flag("isolate_digits", bytes[66])?,
+            ignore_merges: flag("ignore_merges", bytes[67])?,
+            fuse_unknown: flag("fuse_unknown", bytes[68])?,
         })
     }
 
@@ -284,20 +288,23 @@ impl Header {
         if possible && digits { Ok(()) } else { Err(TokenizerError::Options { sentencepiece }) }
     }
 
-    /// Lengths of the tables in their order, each padded to 4 bytes.
-    fn table_bytes(&self) -> [u64; 9] {
-        let pad = |bytes: u64| bytes.next_multiple_of(4);
+    /// Lengths of the tables in their order.
+    fn table_bytes(&self) -> [u64; 12] {
         let ids = u64::from(self.vocab_size);
-        let added = u64::from(self.raw_count) + u64::from(self.normalized_count);
+        let merges = u64::from(self.merge_count);
+        let results = if self.first_result == NONE { merges } else { 0 };
         [
-            (ids + 1) * 4,
-            pad(ids),
-            pad(u64::from(self.text_bytes)),
+            (ids + 1) * 3,
+            ids,
+            u64::from(self.text_bytes),
             256 * 4,
-            (ids + 1) * 4,
-            u64::from(self.merge_count) * MERGE_BYTES as u64,
-            u64::from(self.index_count) * 4,
-            added * ADDED_BYTES as u64 + pad(u64::from(self.added_bytes)),
+            (ids + 1) * 3,
+            merges * 6,
+            results * 3,
+            u64::from(self.index_count) * 3,
+            u64::from(self.raw_count) * ADDED_BYTES as u64,
+            u64::from(self.normalized_count) * ADDED_BYTES as u64,
+            u64::from(self.added_bytes),
             u64::from(self.end_count) * 4,
         ]
     }
@@ -340,8 +347,8 @@ pub enum TokenizerError {
         /// Whether the model kind is SentencePiece.
         sentencepiece: bool,
     },
-    /// Padding or reserved bytes are not zero.
-    Padding,
+    /// Reserved bytes of the header are not zero.
+    Reserved,
     /// A header field names a token that does not exist.
     HeaderToken {
         /// The id found.
@@ -432,7 +439,7 @@ impl core::fmt::Display for TokenizerError {
                 let kind = if sentencepiece { "SentencePiece" } else { "byte-level" };
                 write!(f, "options that do not go together in a {kind} tokenizer")
             }
-            Self::Padding => write!(f, "padding is not zero"),
+            Self::Reserved => write!(f, "reserved bytes are not zero"),
             Self::HeaderToken { got } => {
                 write!(f, "the header names token {got}, which does not exist")
             }
@@ -462,11 +469,16 @@ impl core::fmt::Display for TokenizerError {
 
 impl core::error::Error for TokenizerError {}
 
-/// Little-endian words at any alignment.
+/// Little-endian numbers of `BYTES` bytes at any alignment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Words<'m>(&'m [[u8; 4]]);
+pub(super) struct Numbers<'m, const BYTES: usize>(&'m [[u8; BYTES]]);
 
-impl<'m> Words<'m> {
+/// Numbers that may be [`NONE`], in the small tables.
+type Words<'m> = Numbers<'m, 4>;
+/// Numbers up to [`MAX_TRIPLE`], in the tables that grow with the vocabulary.
+type Triples<'m> = Numbers<'m, 3>;
+
+impl<'m, const BYTES: usize> Numbers<'m, BYTES> {
     fn new(bytes: &'m [u8]) -> Self {
         Self(bytes.as_chunks().0)
     }
@@ -475,10 +487,14 @@ impl<'m> Words<'m> {
         self.0.len()
     }
 
-    /// Word `at`; 0 beyond the end, which no checked section reaches.
+    /// Number `at`; 0 beyond the end, which no checked section reaches.
     #[inline]
-    pub(super) fn get(self, at: usize) -> u32 {
-        self.0.get(at).map_or(0, |word| u32::from_le_bytes(*word))
+    fn get(self, at: usize) -> u32 {
+        let mut word = [0; 4];
+        if let Some(number) = self.0.get(at) {
+            word[..BYTES].copy_from_slice(number);
+        }
+        u32::from_le_bytes(word)
     }
 }
 
@@ -558,13 +574,16 @@ impl<'m> AddedTable<'m> {
 #[derive(Clone, Copy, Debug)]
 pub struct Tokenizer<'m> {
     pub(super) header: Header,
-    text_offsets: Words<'m>,
+    text_offsets: Triples<'m>,
     kinds: &'m [u8],
     text: &'m [u8],
     byte_tokens: Words<'m>,
-    merge_offsets: Words<'m>,
-    merges: Words<'m>,
-    index: Words<'m>,
+    merge_offsets: Triples<'m>,
+    /// Right side and rank of each merge.
+    merges: Triples<'m>,
+    /// By rank; empty if [`Header::first_result`] says them.
+    results: Triples<'m>,
+    index: Triples<'m>,
     pub(super) raw_added: AddedTable<'m>,
     pub(super) normalized_added: AddedTable<'m>,
     ends: Words<'m>,
@@ -591,28 +610,25 @@ impl<'m> Tokenizer<'m> {
         }
         let mut rest = &section[HEADER_BYTES..];
         // The sizes add up to the length of a slice, so each fits usize and the splits are inside.
-        let [text_offsets, kinds, text, byte_tokens, merge_offsets, merges, index, added, ends] = sizes.map(|size| {
+        let tables = sizes.map(|size| {
             let (table, after) = rest.split_at_checked(size as usize).unwrap_or_default();
             rest = after;
             table
         });
-        let kinds = unpad(kinds, header.vocab_size)?;
-        let text = unpad(text, header.text_bytes)?;
-        let (raw, added) = added.split_at_checked(header.raw_count as usize * ADDED_BYTES).unwrap_or_default();
-        let (normalized, added) = added.split_at_checked(header.normalized_count as usize * ADDED_BYTES).unwrap_or_default();
-        let added_text = unpad(added, header.added_bytes)?;
+        let [text_offsets, kinds, text, byte_tokens, merge_offsets, merges, results, index, raw, normalized, added_text, ends] = tables;
         let table = |bytes, text_start| AddedTable { entries: Words::new(bytes), text: added_text, text_start, first_bytes: [0; 4] };
         let raw_added = table(raw, 0);
         let raw_end = raw_added.len().checked_sub(1).map_or(0, |last| raw_added.entries.get(last * 4 + 1));
         let mut tokenizer = Self {
             header,
-            text_offsets: Words::new(text_offsets),
+            text_offsets: Triples::new(text_offsets),
             kinds,
             text,
             byte_tokens: Words::new(byte_tokens),
-            merge_offsets: Words::new(merge_offsets),
-            merges: Words::new(merges),
-            index: Words::new(index),
+            merge_offsets: Triples::new(merge_offsets),
+            merges: Triples::new(merges),
+            results: Triples::new(results),
+            index: Triples::new(index),
             raw_added,
             normalized_added: table(normalized, raw_end as usize),
             ends: Words::new(ends),
@@ -673,7 +689,8 @@ impl<'m> Tokenizer<'m> {
     }
 
     fn check_header_tokens(&self) -> Result<(), TokenizerError> {
-        for got in [self.header.bos, self.header.unknown, self.header.prefix, self.header.suffix] {
+        let header = &self.header;
+        for got in [header.bos, header.unknown, header.prefix, header.suffix, header.first_result] {
             if got != NONE && self.kind(TokenId(got)) == Kind::Unused {
                 return Err(TokenizerError::HeaderToken { got });
             }
@@ -708,7 +725,8 @@ impl<'m> Tokenizer<'m> {
             }
             let mut before = None;
             for merge in start..end {
-                let (right, rank, result) = self.merge_entry(merge);
+                let (right, rank) = self.merge_entry(merge);
+                let result = self.result(rank);
                 if before.is_some_and(|before| before >= right) {
                     return Err(TokenizerError::MergeOrder { merge });
                 }
@@ -885,36 +903,39 @@ impl<'m> Tokenizer<'m> {
         token(self.byte_tokens.get(usize::from(byte)))
     }
 
-    /// Right side, rank and result of a merge.
-    fn merge_entry(&self, merge: u32) -> (u32, u32, u32) {
-        let at = merge as usize * (MERGE_BYTES / 4);
-        (self.merges.get(at), self.merges.get(at + 1), self.merges.get(at + 2))
+    /// Right side and rank of a merge.
+    fn merge_entry(&self, merge: u32) -> (u32, u32) {
+        let at = merge as usize * 2;
+        (self.merges.get(at), self.merges.get(at + 1))
     }
 
-    /// Rank and result of merging two tokens.
-    pub(super) fn merge(&self, left: u32, right: u32) -> Option<(u32, u32)> {
+    /// The rank of the merge of two tokens.
+    pub(super) fn rank(&self, left: u32, right: u32) -> Option<u32> {
         let (mut low, mut high) = (self.merge_offsets.get(left as usize), self.merge_offsets.get(left as usize + 1));
         while low < high {
             let middle = low + (high - low) / 2;
-            let (candidate, rank, result) = self.merge_entry(middle);
+            let (candidate, rank) = self.merge_entry(middle);
             match candidate.cmp(&right) {
                 core::cmp::Ordering::Less => low = middle + 1,
-                core::cmp::Ordering::Equal => return Some((rank, result)),
+                core::cmp::Ordering::Equal => return Some(rank),
                 core::cmp::Ordering::Greater => high = middle,
             }
         }
         None
     }
+
+    /// The token that the merge of a rank makes.
+    pub(super) fn result(&self, rank: u32) -> u32 {
+        match self.header.first_result {
+            NONE => self.results.get(rank as usize),
+            // No token has the highest number, so a sum that stays there fails the check.
+            first => first.saturating_add(rank),
+        }
+    }
 }
 
 fn token(id: u32) -> Option<TokenId> {
     (id != NONE).then_some(TokenId(id))
-}
-
-/// The first `len` bytes of a padded table, whose padding must be zero.
-fn unpad(table: &[u8], len: u32) -> Result<&[u8], TokenizerError> {
-    let (used, padding) = table.split_at_checked(len as usize).unwrap_or_default();
-    if padding.iter().all(|&byte| byte == 0) { Ok(used) } else { Err(TokenizerError::Padding) }
 }
 
 #[cfg(test)]
@@ -936,6 +957,7 @@ pub(super) mod tests {
             unknown: NONE,
             prefix: NONE,
             suffix: NONE,
+            first_result: NONE,
             model: ModelKind::ByteLevel,
             normalizer: Normalizer::None,
             split: Split::None,

@@ -1,5 +1,6 @@
 //! A tokenizer of each supported family, trained by the reference library on generated text.
 
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
@@ -85,6 +86,23 @@ fn renumber(model: &mut Value, first: &[String]) {
         vocab.insert(text, id.into());
     }
     model["vocab"] = vocab.into();
+}
+
+/// Adds every other way to make each token of two, as files made from a SentencePiece model have them.
+fn merge_every_way(model: &mut Value) {
+    let vocab = model["vocab"].as_object().unwrap();
+    let mut merges = model["merges"].as_array().unwrap().clone();
+    let known: HashSet<String> = merges.iter().map(Value::to_string).collect();
+    for text in vocab.keys() {
+        for (at, _) in text.char_indices().skip(1) {
+            let (left, right) = text.split_at(at);
+            let merge = json!([left, right]);
+            if vocab.contains_key(left) && vocab.contains_key(right) && !known.contains(&merge.to_string()) {
+                merges.push(merge);
+            }
+        }
+    }
+    model["merges"] = merges.into();
 }
 
 fn added(model: &Value, tokens: &[(&str, bool, &str)]) -> Value {
@@ -186,6 +204,7 @@ fn build() -> Vec<Family> {
     let special: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
     let bytes: Vec<String> = (0..256).map(|byte| format!("<{byte:#04X}>")).collect();
     let mut llama2 = sentencepiece.clone();
+    merge_every_way(&mut llama2);
     renumber(&mut llama2, &[special.clone(), bytes].concat());
     llama2["byte_fallback"] = true.into();
     llama2["fuse_unk"] = true.into();

@@ -1,7 +1,7 @@
 //! Every fault of a tokenizer section has its own error, and every unsupported setting of a `tokenizer.json` its own refusal.
 
 use super::families::{small_byte_level, small_sentencepiece};
-use kinglet::tokenizer::section::{HEADER_BYTES, NONE};
+use kinglet::tokenizer::section::{HEADER_BYTES, MAX_TRIPLE, NONE};
 use kinglet::tokenizer::{TokenId, Tokenizer, TokenizerError};
 use kinglet_tools::tokenizer_compiler::{TokenizerCompileError, compile};
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ enum Table {
     ByteTokens,
     MergeOffsets,
     Merges,
+    Results,
     Index,
     Added,
     AddedText,
@@ -42,16 +43,18 @@ impl Section {
     fn at(&self, table: Table) -> usize {
         let field = |at: usize| self.word(at) as usize;
         let ids = field(8);
+        let results = if self.word(56) == NONE { field(16) } else { 0 };
         let lengths = [
-            (ids + 1) * 4,
-            ids.next_multiple_of(4),
-            field(12).next_multiple_of(4),
+            (ids + 1) * 3,
+            ids,
+            field(12),
             1024,
-            (ids + 1) * 4,
-            field(16) * 12,
-            field(20) * 4,
+            (ids + 1) * 3,
+            field(16) * 6,
+            results * 3,
+            field(20) * 3,
             (field(24) + field(28)) * 16,
-            field(32).next_multiple_of(4),
+            field(32),
         ];
         HEADER_BYTES + lengths[..table as usize].iter().sum::<usize>()
     }
@@ -64,6 +67,17 @@ impl Section {
     fn set_word(self, table: Table, position: usize, word: u32) -> Self {
         let at = self.at(table) + position * 4;
         self.set(at, word)
+    }
+
+    fn triple(&self, table: Table, position: usize) -> u32 {
+        let at = self.at(table) + position * 3;
+        u32::from_le_bytes([self.bytes[at], self.bytes[at + 1], self.bytes[at + 2], 0])
+    }
+
+    fn set_triple(mut self, table: Table, position: usize, triple: u32) -> Self {
+        let at = self.at(table) + position * 3;
+        self.bytes[at..at + 3].copy_from_slice(&triple.to_le_bytes()[..3]);
+        self
     }
 
     fn set_byte(mut self, at: usize, byte: u8) -> Self {
@@ -86,6 +100,13 @@ fn byte_level() -> Section {
     Section::new(&small_byte_level(), BYTE_LEVEL_SIZE)
 }
 
+/// The same with two merges in the other order: then the results do not follow each other, and there is a table of them.
+fn with_results() -> Section {
+    let mut json = small_byte_level();
+    json["model"]["merges"].as_array_mut().unwrap().swap(0, 1);
+    Section::new(&json, BYTE_LEVEL_SIZE)
+}
+
 fn sentencepiece() -> Section {
     Section::new(&small_sentencepiece(), SENTENCEPIECE_SIZE)
 }
@@ -99,15 +120,17 @@ fn each_fault_of_a_section_has_its_error() {
     use Table::*;
     use TokenizerError as E;
     let b = byte_level;
+    let r = with_results;
     let s = sentencepiece;
     let (he, el, hel) = (id(&b(), "he"), id(&b(), "el"), id(&b(), "hel"));
     let (h, control, plain) = (id(&b(), "h"), id(&b(), "<a>"), id(&b(), "<a>b"));
     let unused = BYTE_LEVEL_SIZE - 1;
-    let he_offset = b().word(b().at(Offsets) + he as usize * 4);
+    let he_offset = b().triple(Offsets, he as usize);
     let space = id(&s(), " ");
-    // Merges are ordered by their left side: e+l, h+e, he+l or h+e, e+l, he+l, by the ids of the letters.
-    let first_merge = |section: &Section, left: u32| section.word(section.at(MergeOffsets) + left as usize * 4);
-    let h_e = first_merge(&b(), h) as usize;
+    let last_control = id(&b(), "<o>");
+    assert_eq!(last_control + 1, unused);
+    // Merges are ordered by their left side: e+l, h+e, he+l. Their ranks are 1, 0, 2.
+    let h_e = b().triple(MergeOffsets, h as usize) as usize;
     let cut = |section: Section, len: usize| Section { bytes: section.bytes[..len].to_vec(), ..section };
     let full = b().bytes.len();
     let cases: Vec<(&str, Section, E)> = vec![
@@ -120,40 +143,39 @@ fn each_fault_of_a_section_has_its_error() {
         (
             "a text longer than the section",
             b().set(12, u32::MAX),
-            E::Length { expected: full as u64 - b().word(12).next_multiple_of(4) as u64 + (1 << 32), got: full as u64 },
+            E::Length { expected: full as u64 - u64::from(b().word(12)) + u64::from(u32::MAX), got: full as u64 },
         ),
-        ("more merges than there are", b().set(16, 4), E::Length { expected: full as u64 + 12, got: full as u64 }),
+        ("more merges than there are", b().set(16, 4), E::Length { expected: full as u64 + 6, got: full as u64 }),
         (
             "merges beyond 32 bits",
             b().set(16, u32::MAX),
-            E::Length { expected: full as u64 + 12 * (u64::from(u32::MAX) - 3), got: full as u64 },
+            E::Length { expected: full as u64 + 6 * (u64::from(u32::MAX) - 3), got: full as u64 },
         ),
         ("more raw added tokens", b().set(24, 3), E::Length { expected: full as u64 + 16, got: full as u64 }),
         ("a beginning that does not exist", b().set(40, BYTE_LEVEL_SIZE), E::HeaderToken { got: BYTE_LEVEL_SIZE }),
         ("an unknown token that is unused", b().set(44, unused), E::HeaderToken { got: unused }),
-        ("an unknown model", b().set_byte(56, 2), E::UnknownOption { option: "ModelKind", got: 2 }),
-        ("an unknown normalizer", b().set_byte(57, 4), E::UnknownOption { option: "Normalizer", got: 4 }),
-        ("an unknown split", b().set_byte(58, 9), E::UnknownOption { option: "Split", got: 9 }),
-        ("an unknown lead", b().set_byte(60, 3), E::UnknownOption { option: "Lead", got: 3 }),
-        ("an unknown decoder", b().set_byte(61, 4), E::UnknownOption { option: "DecoderKind", got: 4 }),
-        ("a flag that is neither", b().set_byte(63, 2), E::UnknownOption { option: "ignore_merges", got: 2 }),
-        ("digits without their split", b().set_byte(59, 3), E::Options { sentencepiece: false }),
-        ("a byte-level model of spaces", b().set_byte(57, 2), E::Options { sentencepiece: false }),
-        ("words looked up with a lead", b().set_byte(63, 1).set_byte(60, 1), E::Options { sentencepiece: false }),
-        ("form C of characters", s().set_byte(57, 1), E::Options { sentencepiece: true }),
-        ("reserved bytes used", b().set_byte(70, 1), E::Padding),
+        ("a result that does not exist, of the first merge", b().set(56, BYTE_LEVEL_SIZE), E::HeaderToken { got: BYTE_LEVEL_SIZE }),
+        ("results that are left out", with_results().set(56, he), E::Length { expected: full as u64, got: full as u64 + 9 }),
+        ("a table of results that is missing", b().set(56, NONE), E::Length { expected: full as u64 + 9, got: full as u64 }),
+        ("an unknown model", b().set_byte(60, 2), E::UnknownOption { option: "ModelKind", got: 2 }),
+        ("an unknown normalizer", b().set_byte(61, 4), E::UnknownOption { option: "Normalizer", got: 4 }),
+        ("an unknown split", b().set_byte(62, 9), E::UnknownOption { option: "Split", got: 9 }),
+        ("an unknown lead", b().set_byte(64, 3), E::UnknownOption { option: "Lead", got: 3 }),
+        ("an unknown decoder", b().set_byte(65, 4), E::UnknownOption { option: "DecoderKind", got: 4 }),
+        ("a flag that is neither", b().set_byte(67, 2), E::UnknownOption { option: "ignore_merges", got: 2 }),
+        ("digits without their split", b().set_byte(63, 3), E::Options { sentencepiece: false }),
+        ("a byte-level model of spaces", b().set_byte(61, 2), E::Options { sentencepiece: false }),
+        ("words looked up with a lead", b().set_byte(67, 1).set_byte(64, 1), E::Options { sentencepiece: false }),
+        ("form C of characters", s().set_byte(61, 1), E::Options { sentencepiece: true }),
+        ("reserved bytes used", b().set_byte(70, 1), E::Reserved),
+        ("text does not start at 0", b().set_triple(Offsets, 0, 1), E::TextOffset { token: 0 }),
+        ("text offsets fall", b().set_triple(Offsets, he as usize + 1, he_offset - 1), E::TextOffset { token: he }),
+        ("text offset outside", b().set_triple(Offsets, 6, MAX_TRIPLE), E::TextOffset { token: 5 }),
         (
-            "padding of the text used",
-            {
-                let at = s().at(ByteTokens) - 1;
-                s().set_byte(at, 1)
-            },
-            E::Padding,
+            "text left out",
+            b().set_triple(Offsets, BYTE_LEVEL_SIZE as usize, b().word(12) - 1),
+            E::TextOffset { token: BYTE_LEVEL_SIZE - 1 },
         ),
-        ("text does not start at 0", b().set_word(Offsets, 0, 1), E::TextOffset { token: 0 }),
-        ("text offsets fall", b().set_word(Offsets, he as usize + 1, he_offset - 1), E::TextOffset { token: he }),
-        ("text offset outside", b().set_word(Offsets, 6, u32::MAX), E::TextOffset { token: 5 }),
-        ("text left out", b().set_word(Offsets, BYTE_LEVEL_SIZE as usize, b().word(12) - 1), E::TextOffset { token: BYTE_LEVEL_SIZE - 1 }),
         (
             "an unknown kind",
             {
@@ -197,19 +219,24 @@ fn each_fault_of_a_section_has_its_error() {
         ("a byte's token that is another byte's", b().set_word(ByteTokens, 65, h), E::ByteToken { byte: 65 }),
         ("a byte's token that does not exist", b().set_word(ByteTokens, 255, BYTE_LEVEL_SIZE), E::ByteToken { byte: 255 }),
         ("a byte's token that is a character", s().set_word(ByteTokens, 97, id(&s(), "a")), E::ByteToken { byte: 97 }),
-        ("merge offsets do not start at 0", b().set_word(MergeOffsets, 0, 1), E::MergeOffset { left: 0 }),
-        ("merge offsets fall", b().set_word(MergeOffsets, unused as usize, 0), E::MergeOffset { left: unused - 1 }),
-        ("merge offset outside", b().set_word(MergeOffsets, 1, 4), E::MergeOffset { left: 0 }),
-        ("merges left out", b().set_word(MergeOffsets, BYTE_LEVEL_SIZE as usize, 2), E::MergeOffset { left: unused }),
-        ("a right side that does not exist", b().set_word(Merges, h_e * 3, BYTE_LEVEL_SIZE), E::MergeToken { merge: h_e as u32 }),
-        ("a rank that does not exist", b().set_word(Merges, h_e * 3 + 1, 3), E::MergeToken { merge: h_e as u32 }),
-        ("a merge that makes a control token", b().set_word(Merges, h_e * 3 + 2, control), E::MergeToken { merge: h_e as u32 }),
-        ("a merge that makes one of its sides", b().set_word(Merges, h_e * 3 + 2, h), E::MergeText { merge: h_e as u32 }),
-        ("a merge that makes another text", b().set_word(Merges, h_e * 3 + 2, el), E::MergeText { merge: h_e as u32 }),
-        ("a merge that makes too much", b().set_word(Merges, h_e * 3 + 2, hel), E::MergeText { merge: h_e as u32 }),
-        ("a control token in the index", b().set_word(Index, 3, control), E::IndexToken { position: 3 }),
-        ("an id of the index that does not exist", b().set_word(Index, 0, NONE), E::IndexToken { position: 0 }),
-        ("an index out of order", b().set_word(Index, 1, b().word(b().at(Index))), E::IndexOrder { position: 1 }),
+        ("merge offsets do not start at 0", b().set_triple(MergeOffsets, 0, 1), E::MergeOffset { left: 0 }),
+        ("merge offsets fall", b().set_triple(MergeOffsets, unused as usize, 0), E::MergeOffset { left: unused - 1 }),
+        ("merge offset outside", b().set_triple(MergeOffsets, 1, 4), E::MergeOffset { left: 0 }),
+        ("merges left out", b().set_triple(MergeOffsets, BYTE_LEVEL_SIZE as usize, 2), E::MergeOffset { left: unused }),
+        ("a right side that does not exist", b().set_triple(Merges, h_e * 2, BYTE_LEVEL_SIZE), E::MergeToken { merge: h_e as u32 }),
+        ("a rank that does not exist", b().set_triple(Merges, h_e * 2 + 1, 3), E::MergeToken { merge: h_e as u32 }),
+        ("another merge's rank", b().set_triple(Merges, h_e * 2 + 1, 1), E::MergeText { merge: h_e as u32 }),
+        ("results that follow another one", b().set(56, el), E::MergeText { merge: 0 }),
+        ("results that run into a control token", b().set(56, last_control - 1), E::MergeToken { merge: 0 }),
+        ("results that run into unused ids", b().set(56, last_control), E::MergeToken { merge: 0 }),
+        ("a result that does not exist", r().set_triple(Results, 1, BYTE_LEVEL_SIZE), E::MergeToken { merge: h_e as u32 }),
+        ("a merge that makes a control token", r().set_triple(Results, 1, control), E::MergeToken { merge: h_e as u32 }),
+        ("a merge that makes one of its sides", r().set_triple(Results, 1, h), E::MergeText { merge: h_e as u32 }),
+        ("a merge that makes another text", r().set_triple(Results, 1, el), E::MergeText { merge: h_e as u32 }),
+        ("a merge that makes too much", r().set_triple(Results, 1, hel), E::MergeText { merge: h_e as u32 }),
+        ("a control token in the index", b().set_triple(Index, 3, control), E::IndexToken { position: 3 }),
+        ("an id of the index that does not exist", b().set_triple(Index, 0, MAX_TRIPLE), E::IndexToken { position: 0 }),
+        ("an index out of order", b().set_triple(Index, 1, b().triple(Index, 0)), E::IndexOrder { position: 1 }),
         ("an added token that does not exist", b().set_word(Added, 0, NONE), E::Added { position: 0 }),
         ("an added token that is ordinary", b().set_word(Added, 0, h), E::Added { position: 0 }),
         ("an added token without text", b().set_word(Added, 1, 0), E::Added { position: 0 }),
@@ -263,10 +290,10 @@ fn right_sides_of_merges_rise() {
     json["model"]["merges"].as_array_mut().unwrap().push(json!("h i"));
     let section = Section::new(&json, BYTE_LEVEL_SIZE);
     let h = id(&section, "h") as usize;
-    let first = section.word(section.at(Table::MergeOffsets) + h * 4) as usize;
-    let at = section.at(Table::Merges) + first * 12;
+    let first = section.triple(Table::MergeOffsets, h) as usize;
+    let at = section.at(Table::Merges) + first * 6;
     let mut swapped = section.clone();
-    swapped.bytes[at..at + 24].rotate_left(12);
+    swapped.bytes[at..at + 12].rotate_left(6);
     assert_eq!(swapped.error(), TokenizerError::MergeOrder { merge: first as u32 + 1 });
 }
 
@@ -277,7 +304,7 @@ fn characters_need_a_space() {
     let at = section.at(Table::Index);
     let count = section.word(20);
     let mut without = section.set(20, count - 1);
-    without.bytes.drain(at..at + 4);
+    without.bytes.drain(at..at + 3);
     assert_eq!(without.error(), TokenizerError::SpaceToken);
 }
 
@@ -371,6 +398,21 @@ fn each_unsupported_setting_is_refused_by_name() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn more_text_than_offsets_can_say_is_refused() {
+    let mut json = small_sentencepiece();
+    let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+    let mut total = 0;
+    while total < 1 << 24 {
+        let text = format!("{:a>1024}", vocab.len());
+        total += text.len();
+        vocab.insert(text, vocab.len().into());
+    }
+    let vocab_size = vocab.len() as u32;
+    let error = compile(json.to_string().as_bytes(), None, None, vocab_size).unwrap_err().to_string();
+    assert!(error.starts_with("tokenizer.json: model.vocab: expected tokens of at most 16777215 bytes together, found 1677"), "{error}");
 }
 
 #[test]

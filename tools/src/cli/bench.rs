@@ -23,10 +23,10 @@ Examples:
   kinglet bench -m smol.kgl
   kinglet bench -m smol.kgl -p 512 -n 128 -d 0,4096 -r 5 -t 1,2 -o json
 
-pp512 evaluates 512 tokens at once, tg128 128 tokens one by one; `@ d4096` behind 4,096 tokens of context. Loading and
-one run to warm up are not counted. GB/s are the weights and the cache that a generated token reads; `of memory` is
-their share of what the same threads read from memory without computing (above 100 % what is read stays in caches).
-Peak RSS counts mapped weights. `logits` is the start of the SHA-256 of the last logits: the tokens are the same in
+pp512 evaluates 512 tokens at once, tg128 128 tokens one by one; `@ d4096` behind 4,096 tokens of context. Loading and \
+one run to warm up are not counted. GB/s are the weights and the cache that a generated token reads; `of memory` is \
+their share of what the same threads read from memory without computing (above 100 % what is read stays in caches). \
+Peak RSS counts mapped weights. `logits` is the start of the SHA-256 of the last logits: the tokens are the same in \
 every run, so that the same file gives the same digest on every machine, at every number of threads and batch size.")]
 pub(crate) struct BenchArgs {
     /// Model file (.kgl)

@@ -22,8 +22,8 @@ Examples:
   kinglet chat -m smol.kgl --system \"Answer in one sentence.\"
   kinglet chat -m smol.kgl -p \"What is the capital of France?\" --temp 0    one answer
 
-A line is a message; one that ends with \\ goes on in the next line. Ctrl-C ends an answer, Ctrl-D the conversation.
-/help lists commands. When the context is full the oldest messages are forgotten, never the system prompt. Messages can
+A line is a message; one that ends with \\ goes on in the next line. Ctrl-C ends an answer, Ctrl-D the conversation. \
+/help lists commands. When the context is full the oldest messages are forgotten, never the system prompt. Messages can \
 be piped in, a line each; answers go to stdout, everything else to stderr.")]
 pub(crate) struct ChatArgs {
     #[command(flatten)]

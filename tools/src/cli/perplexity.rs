@@ -20,9 +20,9 @@ Examples:
   kinglet perplexity -m smol-q4.kgl -f persuasion.txt
   kinglet perplexity -m smol-q4.kgl -f persuasion.txt --chunks 16 --reference smol-f32.kgl
 
-Figures compare with llama-perplexity: the text becomes tokens once, with the beginning token if the model adds one;
-it is cut into chunks of -c tokens without overlap, what is left over is dropped; where the model adds a beginning
-token it takes the place of each chunk's first token; the second half of each chunk is scored. Logarithms are natural.
+Figures compare with llama-perplexity: the text becomes tokens once, with the beginning token if the model adds one; \
+it is cut into chunks of -c tokens without overlap, what is left over is dropped; where the model adds a beginning \
+token it takes the place of each chunk's first token; the second half of each chunk is scored. Logarithms are natural. \
 KL divergence is that of the reference's prediction from the model's, per scored token.")]
 pub(crate) struct PerplexityArgs {
     #[command(flatten)]

@@ -21,7 +21,7 @@ Examples:
   kinglet plan ./SmolLM2-135M-Instruct --type q8 -c 8192     before anything is converted
   kinglet plan config.json --type q4 -c 4096                 a configuration alone: no tokenizer counted
 
-File and arena are exact: `run -c N -b N --cache T` takes these bytes. The arena holds the cache of keys and values and
+File and arena are exact: `run -c N -b N --cache T` takes these bytes. The arena holds the cache of keys and values and \
 all buffers; nothing is allocated after it. It does not depend on the number of threads.")]
 pub(crate) struct PlanArgs {
     /// Model file (.kgl), checkpoint folder, or config.json

@@ -18,8 +18,8 @@ Examples:
   kinglet run -m smol.kgl -f chapter.txt -n 200 --temp 0 --echo > continued.txt
   kinglet run -m smol.kgl -p \"Dear diary\" -n -1 -c 512 --keep 16
 
-The continuation goes to stdout, figures to stderr. When the context is full the run ends with exit code 1, unless
---keep N is given: then the first N tokens of the prompt (and the beginning token) and the newer half of the others
+The continuation goes to stdout, figures to stderr. When the context is full the run ends with exit code 1, unless \
+--keep N is given: then the first N tokens of the prompt (and the beginning token) and the newer half of the others \
 stay, are evaluated again, and the text goes on.")]
 pub(crate) struct RunArgs {
     #[command(flatten)]

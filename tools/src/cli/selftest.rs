@@ -21,7 +21,7 @@ Examples:
   kinglet selftest                 every instruction set that this machine has
   kinglet selftest --isa scalar    one of them
 
-Exit code 0: every kernel gave the bits of the scalar kernels, and the embedded model, quantised here, the logits that
+Exit code 0: every kernel gave the bits of the scalar kernels, and the embedded model, quantised here, the logits that \
 every machine gives, with 1 to 4 threads and several batch sizes.")]
 pub(crate) struct SelftestArgs {
     /// Threads, at most

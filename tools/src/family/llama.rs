@@ -135,7 +135,7 @@ fn read(config: &Config, defaults: &Defaults) -> Result<Draft, ConfigError> {
 
 /// `hidden / heads`, if that is a whole number.
 pub(super) fn divide(hidden: u32, heads: u32) -> Result<u32, ConfigError> {
-    if heads == 0 || hidden % heads != 0 {
+    if heads == 0 || !hidden.is_multiple_of(heads) {
         let expected = format!("a multiple of the {heads} attention heads");
         return Err(ConfigError::Value { key: "hidden size".into(), expected, got: hidden.to_string() });
     }

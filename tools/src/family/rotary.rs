@@ -157,4 +157,47 @@ mod tests {
             assert_eq!(plain / 8.0, *scaled);
         }
     }
+
+    /// Bits that the reference library computes (torch 1.12.1, CPU). Its power is not correctly rounded: one unit in
+    /// the last place is allowed, once in a table.
+    #[test]
+    fn frequencies_are_those_of_the_reference_library() {
+        let llama3 = Scaling::Llama3 { factor: 32.0, low: 1.0, high: 4.0, context: 8192.0 };
+        let cases: [(Rotary, &[u32]); 3] = [
+            (Rotary { theta: 100_000.0, scaling: Scaling::None }, &PLAIN),
+            (Rotary { theta: 1_000_000.0, scaling: Scaling::None }, &WIDE),
+            (Rotary { theta: 500_000.0, scaling: llama3 }, &LLAMA3),
+        ];
+        for (rotary, expected) in cases {
+            let ours = rotary.frequencies(2 * expected.len() as u32);
+            let distance: Vec<u32> = ours.iter().zip(expected).map(|(x, y)| x.to_bits().abs_diff(*y)).collect();
+            assert!(distance.iter().all(|d| *d <= 1), "{rotary:?}: {distance:?}");
+            assert!(distance.iter().filter(|d| **d != 0).count() <= 1, "{rotary:?}: {distance:?}");
+        }
+    }
+
+    #[rustfmt::skip]
+    const PLAIN: [u32; 32] = [
+        0x3f800000, 0x3f32a506, 0x3ef953cf, 0x3eadfcff, 0x3e72d423, 0x3e297409, 0x3dec7fd6, 0x3da50956, 0x3d6655c2, 0x3d20bc1d,
+        0x3ce054d2, 0x3c9c8b97, 0x3c5a7bf2, 0x3c187705, 0x3bd4ca15, 0x3b947dae, 0x3b4f3e38, 0x3b109edb, 0x3ac9d75c, 0x3a8cd9db,
+        0x3a44948c, 0x3a092e02, 0x39bf74d7, 0x39859aa9, 0x393a7753, 0x39021f2b, 0x38b59b1b, 0x387d75d4, 0x3830df52, 0x37f6da96,
+        0x37ac431d, 0x37706b6d,
+    ];
+    #[rustfmt::skip]
+    const WIDE: [u32; 64] = [
+        0x3f800000, 0x3f4e4bad, 0x3f263de0, 0x3f05f6ef, 0x3ed7e89b, 0x3eadfcff, 0x3e8c3504, 0x3e61f835, 0x3e361887, 0x3e12bd91,
+        0x3dec7fd6, 0x3dbe94c6, 0x3d99940d, 0x3d778513, 0x3d47763f, 0x3d20bc1d, 0x3d0186e3, 0x3cd0c1a8, 0x3ca8398b, 0x3c879008,
+        0x3c5a7bf2, 0x3c301052, 0x3c0de12d, 0x3be4aa46, 0x3bb8449c, 0x3b947dae, 0x3b6f520e, 0x3b40dac5, 0x3b1b690d, 0x3afa78f0,
+        0x3ac9d75c, 0x3aa2a6f7, 0x3a83126f, 0x3a533f28, 0x3a2a3b44, 0x3a092e02, 0x39dd1725, 0x39b229fb, 0x398f9272, 0x39676492,
+        0x393a7753, 0x39164324, 0x38f22ce2, 0x38c327b5, 0x389d43a4, 0x387d75d4, 0x384c3fbe, 0x382497ab, 0x3804a2b2, 0x37d5c441,
+        0x37ac431d, 0x378ad0ed, 0x375fba4f, 0x37344a0e, 0x371148e3, 0x36ea2732, 0x36bcb0c1, 0x36980e02, 0x36751070, 0x36457bab,
+        0x361f23e4, 0x36003dec, 0x35ceaf79, 0x35a68e4c,
+    ];
+    #[rustfmt::skip]
+    const LLAMA3: [u32; 32] = [
+        0x3f800000, 0x3f29e1c6, 0x3ee177bc, 0x3e959ee3, 0x3e4693b0, 0x3e03c6a0, 0x3daee4ad, 0x3d681e67, 0x3d1a08c8, 0x3ccc6f49,
+        0x3c87a9c3, 0x3c340d6d, 0x3beef74f, 0x3b9e9402, 0x3b527720, 0x3aa9279b, 0x39e13620, 0x38cb98f7, 0x37a3418d, 0x3758ac81,
+        0x370fc8f8, 0x36bed4f4, 0x367d45c3, 0x3628126b, 0x35df10c4, 0x359406cb, 0x35447610, 0x35025f34, 0x34ad07a7, 0x3465a54d,
+        0x341864a7, 0x33ca41b0,
+    ];
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kinglet::tokenizer::section::{ADDED_LSTRIP, ADDED_RSTRIP, DecoderKind, Kind, MAX_TOKEN_BYTES, ModelKind, Normalizer};
+use kinglet::tokenizer::section::{ADDED_LSTRIP, ADDED_RSTRIP, DecoderKind, Kind, MAX_TOKEN_BYTES, MAX_TRIPLE, ModelKind, Normalizer};
 use serde_json::{Value, json};
 
 use super::TokenizerCompileError;
@@ -11,13 +11,12 @@ use super::pipeline::{LOWER_BLOCK, Pipeline};
 
 type Result<T> = core::result::Result<T, TokenizerCompileError>;
 
-/// One entry of the merge table.
+/// One entry of the merge table, and the token whose merges it is among.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Merge {
     pub(super) left: u32,
     pub(super) right: u32,
     pub(super) rank: u32,
-    pub(super) result: u32,
 }
 
 /// An added token as it is looked for.
@@ -36,6 +35,8 @@ pub(super) struct Vocabulary {
     pub(super) kinds: Vec<Kind>,
     pub(super) byte_tokens: Vec<Option<u32>>,
     pub(super) merges: Vec<Merge>,
+    /// What the merge of each rank makes.
+    pub(super) results: Vec<u32>,
     pub(super) index: Vec<u32>,
     pub(super) raw_added: Vec<Added>,
     pub(super) normalized_added: Vec<Added>,
@@ -84,6 +85,7 @@ impl Vocabulary {
             kinds: vec![Kind::Unused; vocab_size as usize],
             byte_tokens: vec![None; 256],
             merges: Vec::new(),
+            results: Vec::new(),
             index: Vec::new(),
             raw_added: Vec::new(),
             normalized_added: Vec::new(),
@@ -134,6 +136,10 @@ impl Vocabulary {
         }
         for token in &added {
             this.add(token, pipeline, &alphabet, &root.get("added_tokens"))?;
+        }
+        let text_bytes: usize = this.text.iter().map(Vec::len).sum();
+        if text_bytes > MAX_TRIPLE as usize {
+            return Err(vocab.error(&format!("tokens of at most {MAX_TRIPLE} bytes together"), format!("{text_bytes} bytes")));
         }
 
         this.read_bytes(&model, byte_level)?;
@@ -277,13 +283,13 @@ impl Vocabulary {
         if unreachable > 0 {
             self.notes.push(format!("{unreachable} merges left out: they make control tokens, or no text can reach them"));
         }
+        if by_pair.len() > MAX_TRIPLE as usize {
+            return Err(list.error(&format!("at most {MAX_TRIPLE} merges"), by_pair.len().to_string()));
+        }
         let mut ordered: Vec<((u32, u32), (usize, u32))> = by_pair.into_iter().collect();
         ordered.sort_unstable_by_key(|&(_, (rank, _))| rank);
-        self.merges = ordered
-            .into_iter()
-            .enumerate()
-            .map(|(rank, ((left, right), (_, result)))| Merge { left, right, rank: rank as u32, result })
-            .collect();
+        self.results = ordered.iter().map(|&(_, (_, result))| result).collect();
+        self.merges = ordered.into_iter().zip(0..).map(|(((left, right), _), rank)| Merge { left, right, rank }).collect();
         self.merges.sort_unstable();
         Ok(())
     }
