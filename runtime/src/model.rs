@@ -62,13 +62,13 @@ pub struct Block<'m> {
 }
 
 /// The tensors of one layer, or of the whole model, by role.
-struct Tensors<'m> {
-    container: Container<'m>,
+struct Tensors<'a, 'm> {
+    container: &'a Container<'m>,
     stack: u8,
     layer: u16,
 }
 
-impl<'m> Tensors<'m> {
+impl<'m> Tensors<'_, 'm> {
     fn find(&self, role: Role) -> Option<Entry> {
         self.container.find(TensorKey { stack: self.stack, layer: self.layer, role })
     }
@@ -139,8 +139,8 @@ impl<'m> Model<'m> {
         self.container.entries().filter(|e| read(e.tensor.key.role)).filter_map(|e| e.len_bytes()).sum()
     }
 
-    fn globals(&self) -> Tensors<'m> {
-        Tensors { container: self.container, stack: 0, layer: 0 }
+    fn globals(&self) -> Tensors<'_, 'm> {
+        Tensors { container: &self.container, stack: 0, layer: 0 }
     }
 
     fn find(&self, role: Role) -> Option<Entry> {
@@ -194,7 +194,7 @@ impl<'m> Model<'m> {
         let stack = self.spec().stack();
         let spec = *stack.block(layer);
         // A stack has at most 1,024 layers.
-        let t = Tensors { container: self.container, stack: 1, layer: layer as u16 };
+        let t = Tensors { container: &self.container, stack: 1, layer: layer as u16 };
         Block {
             spec,
             attn_norm: t.norm(spec.norm, spec.norm_eps, Role::AttnNorm, Role::AttnNormBias),

@@ -143,8 +143,8 @@ pub fn matmul(ctx: Ctx<'_>, w: &Matrix<'_>, inputs: &Inputs<'_>, tokens: usize, 
     let tiles = w.tiles().div_ceil(pieces).max(1);
     let count = w.tiles().div_ceil(tiles);
     let parts = TileParts::new(outputs, tiles);
-    let values =
-        inputs.values.get(..tokens * w.cols()).ok_or(TensorError::Length { expected: tokens * w.cols(), got: inputs.values.len() })?;
+    let expected = tokens.checked_mul(w.cols()).ok_or(TensorError::TooLarge { rows: tokens, cols: w.cols() })?;
+    let values = inputs.values.get(..expected).ok_or(TensorError::Length { expected, got: inputs.values.len() })?;
     match w.dtype() {
         DType::F32 => for_each(workers, count, parts, |_, mut part| (ctx.kernels.matmul_f32)(w, values, &mut part)),
         DType::F16 => for_each(workers, count, parts, |_, mut part| (ctx.kernels.matmul_f16)(w, values, &mut part)),
@@ -183,4 +183,24 @@ pub fn add_norm(
     }
     let x = &*x;
     inputs.fill(ctx, dtype, tokens, cols, |t, out| norm.apply(ctx.kernels, &x[t * cols..][..cols], out));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_of_wrong_shapes_are_errors() {
+        let ctx = Ctx { kernels: Kernels::best(), workers: &Serial };
+        let (mut values, mut quants, mut scales, mut sums) = ([0.0; 8], [0; 64], [0.0; 1], [0; 2]);
+        let inputs = Inputs::new(&mut values, &mut quants, &mut scales, &mut sums);
+        let none = Matrix::new(DType::F32, 0, 4, &[]).unwrap();
+        assert_eq!(matmul(ctx, &none, &inputs, 2, &mut []), Ok(()));
+        let huge = Err(TensorError::TooLarge { rows: usize::MAX, cols: 4 });
+        assert_eq!(matmul(ctx, &none, &inputs, usize::MAX, &mut []), huge);
+        let one = Matrix::new(DType::F32, 1, 4, &[0; 16]).unwrap();
+        assert_eq!(matmul(ctx, &one, &inputs, 3, &mut [0.0; 3]), Err(TensorError::Length { expected: 12, got: 8 }));
+        assert_eq!(matmul(ctx, &one, &inputs, 2, &mut [0.0; 3]), Err(TensorError::Length { expected: 2, got: 3 }));
+        assert_eq!(matmul(ctx, &one, &inputs, 2, &mut [1.0; 2]), Ok(()));
+    }
 }

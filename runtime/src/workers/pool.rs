@@ -86,7 +86,8 @@ impl Shared {
     fn work(&self) {
         let mut idle = 0;
         while !self.stop.load(Ordering::Relaxed) {
-            if self.step() {
+            // A panic is counted and told to the caller; the thread stays for the next run.
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.step())).unwrap_or(true) {
                 idle = 0;
             } else if idle < SPINS {
                 idle += 1;
@@ -171,7 +172,7 @@ impl Drop for Pool {
             self.shared.wake.notify_all();
         }
         for thread in self.threads.drain(..) {
-            // A thread that panicked has told its caller already.
+            // No panic leaves `work`.
             let _ = thread.join();
         }
     }
@@ -271,13 +272,17 @@ mod tests {
         let pool = Pool::new(2).unwrap();
         let caller = std::thread::current().id();
         let barrier = std::sync::Barrier::new(2);
-        // Each thread takes one chunk; the caller's panics.
-        let panics = |_| {
-            barrier.wait();
-            assert!(std::thread::current().id() != caller);
-        };
-        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.run(2, &panics))).is_err());
-        pool.run(8, &|_| ());
+        // Each thread takes one chunk, because both wait for each other; first the caller's panics, then the other's.
+        for of_caller in [true, false] {
+            let panics = |_| {
+                barrier.wait();
+                assert!((std::thread::current().id() == caller) != of_caller);
+            };
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.run(2, &panics))).is_err());
+            pool.run(2, &|_| {
+                barrier.wait();
+            });
+        }
     }
 
     #[test]
