@@ -11,7 +11,7 @@ use crate::math;
 use crate::model::Model;
 use crate::ops::attention::{Rope, Scratch, ScratchLens};
 use crate::ops::{Ctx, Inputs, add_norm, input_lens, matmul};
-use crate::spec::{Head, Role, TensorKey, BlockSpec, Positions, Spec, SpecError};
+use crate::spec::{BlockSpec, Head, Positions, Role, Spec, SpecError, TensorKey};
 use crate::tensor::TensorError;
 use crate::tokenizer::TokenId;
 use crate::workers::Workers;

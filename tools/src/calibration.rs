@@ -25,7 +25,10 @@ pub const BUILT_IN: &str = include_str!("calibration/text.txt");
 const CONVERSATIONS: [(&str, &str); 8] = [
     ("What is the largest planet of the solar system?", "The largest planet of the solar system is Jupiter."),
     ("Who wrote Pride and Prejudice?", "Pride and Prejudice was written by Jane Austen and published in 1813."),
-    ("Please explain how bread rises.", "Yeast eats sugar in the dough and gives off carbon dioxide. The gas is caught by gluten, so the dough rises."),
+    (
+        "Please explain how bread rises.",
+        "Yeast eats sugar in the dough and gives off carbon dioxide. The gas is caught by gluten, so the dough rises.",
+    ),
     ("Write a function in Python that returns the square of a number.", "def square(x):\n    return x * x"),
     ("What is 12 plus 30?", "12 plus 30 is 42."),
     ("Give me three names for a small bird.", "1. Pip\n2. Goldie\n3. Thimble"),
