@@ -62,6 +62,7 @@ impl<'m> Block<'m> {
     ///
     /// # Errors
     /// Never, if the buffers were sized by the session's plan.
+    #[expect(clippy::too_many_arguments, reason = "each is another owner's: the machine, the batch, the cache, the buffers")]
     pub fn forward(
         &self,
         ctx: Ctx<'_>,

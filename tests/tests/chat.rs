@@ -166,7 +166,7 @@ fn a_conversation_goes_on() {
     let (text, ranges) = template.assemble(Some(Role::Assistant), &[USER], End::Reply, &mut out, &mut literal).unwrap();
     assert_eq!(text, "<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n");
     assert_eq!(ranges.iter().map(|range| &text[range.clone()]).collect::<Vec<_>>(), ["U"]);
-    assert!(matches!(template.assemble(None, &[USER], End::Reply, &mut [0; 3], &mut [0..0]), Err(ChatError::TooSmall(_))));
+    assert!(matches!(template.assemble(None, &[USER], End::Reply, &mut [0; 3], &mut literal), Err(ChatError::TooSmall(_))));
     assert!(matches!(template.assemble(None, &[USER], End::Reply, &mut [0; 200], &mut []), Err(ChatError::TooSmall(_))));
 }
 

@@ -4,7 +4,7 @@ use super::bandwidth::Probe;
 use super::divergence::Mean;
 use super::engine::{self, Machine};
 use super::options::{self, DEFAULT_BATCH, positive};
-use super::out::{Done, Failure, Progress, error, interrupt, note, say, text};
+use super::out::{Done, Failure, Progress, error, interrupt, note, say, text, usage};
 use super::text::{Align, Table, hex, rate, size, thousands};
 use super::{Global, memory};
 use kinglet::kv::CacheType;
@@ -79,6 +79,11 @@ impl Test {
         let kind = if self.generate { "tg" } else { "pp" };
         let depth = if self.depth > 0 { format!(" @ d{}", self.depth) } else { String::new() };
         format!("{kind}{}{depth}", self.tokens)
+    }
+
+    /// Positions that it takes.
+    fn context(self) -> Result<usize, Failure> {
+        self.depth.checked_add(self.tokens).ok_or_else(|| usage(format_args!("{}: more positions than can be counted", self.name())))
     }
 }
 
@@ -171,7 +176,7 @@ fn one(session: &mut Session<'_, '_>, tokens: &[TokenId], test: Test) -> Result<
 
 fn measure(args: &BenchArgs, model: &Model<'_>, machine: &Machine, test: Test) -> Result<Row, Failure> {
     memory::reset_peak();
-    let context = test.depth + test.tokens;
+    let context = test.context()?;
     let cache = engine::cache_type(&args.cache);
     let options = Options { context, batch: args.batch.min(context), cache, logit_rows: 1 };
     let plan = Plan::new(model.spec(), options).map_err(|e| Failure::file(&args.model, e))?;
@@ -181,7 +186,7 @@ fn measure(args: &BenchArgs, model: &Model<'_>, machine: &Machine, test: Test) -
     if test.depth > 0 {
         session.prefill(&tokens[..test.depth]).map_err(error)?;
     }
-    let mut progress = Progress::new(1 + args.repetitions as u64, "bench");
+    let mut progress = Progress::new((args.repetitions as u64).saturating_add(1), "bench");
     let (_, hash) = one(&mut session, &tokens, test)?;
     progress.advance(1, test.name());
     let mut speed = Mean::default();
@@ -213,7 +218,11 @@ pub(crate) fn run(global: Global, args: &BenchArgs) -> Done {
     }
     tests.retain(|test| test.tokens > 0);
     if tests.is_empty() {
-        return Err(super::out::usage("nothing to measure: expected -p or -n above 0"));
+        return Err(usage("nothing to measure: expected -p or -n above 0"));
+    }
+    // Before anything is measured.
+    for test in &tests {
+        test.context()?;
     }
     let mut threads = args.threads.clone();
     if threads.is_empty() {
@@ -313,5 +322,7 @@ mod tests {
         assert_eq!(Test { generate: false, tokens: 512, depth: 0 }.name(), "pp512");
         assert_eq!(Test { generate: true, tokens: 128, depth: 4096 }.name(), "tg128 @ d4096");
         assert_eq!(grouped(1234.567), "1,234.57");
+        assert_eq!(Test { generate: false, tokens: 5, depth: 7 }.context().ok(), Some(12));
+        assert!(Test { generate: false, tokens: 5, depth: usize::MAX }.context().is_err());
     }
 }

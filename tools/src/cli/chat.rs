@@ -4,7 +4,7 @@ use super::Global;
 use super::engine::{self, Machine};
 use super::generate::{End, Limits, Story, Writer, note_memory};
 use super::options::{ContextArgs, ModelArgs, PromptArgs, SamplingArgs, read_text};
-use super::out::{Done, Failure, error, interrupt, note, text};
+use super::out::{Done, Failure, error, interrupt, model_text, note, text};
 use super::sampling::{self, Chooser, Stops};
 use super::text::{duration, printable, rate, thousands};
 use kinglet::format::{Container, Section};
@@ -57,12 +57,19 @@ const COMMANDS: &str = "\
 A line that ends with \\ goes on in the next one. Ctrl-C ends an answer.";
 
 /// The roles that a file's chat section knows; none without one.
-pub(crate) fn roles(container: &Container<'_>) -> Vec<String> {
-    let Ok(template) = ChatTemplate::parse(container.section(Section::Chat)) else { return Vec::new() };
+///
+/// # Errors
+/// If the section is malformed.
+pub(crate) fn roles(container: &Container<'_>) -> Result<Vec<String>, String> {
+    let section = container.section(Section::Chat);
+    if section.is_empty() {
+        return Ok(Vec::new());
+    }
+    let template = ChatTemplate::parse(section).map_err(|e| format!("chat: {e}"))?;
     let sources = [None, Some(Role::System), Some(Role::User), Some(Role::Assistant)];
     let has = |role| sources.iter().any(|&from| template.has(from, Next::Message(role)));
     let names = [("system", Role::System), ("user", Role::User), ("assistant", Role::Assistant)];
-    names.iter().filter(|(_, role)| has(*role)).map(|(name, _)| (*name).to_owned()).collect()
+    Ok(names.iter().filter(|(_, role)| has(*role)).map(|(name, _)| (*name).to_owned()).collect())
 }
 
 /// A message and what was answered.
@@ -231,16 +238,22 @@ impl Talk<'_, '_, '_> {
     fn answer(&mut self, message: String) -> Result<Story, Failure> {
         interrupt::clear();
         self.conversation.exchanges.push(Exchange { message, answer: Vec::new() });
-        let prompt = self.prompt();
-        if prompt.is_err() {
+        let story = self.write();
+        if story.is_err() {
+            // Half an exchange would be in every later prompt.
             self.conversation.exchanges.pop();
         }
-        let prompt = prompt?;
+        story
+    }
+
+    /// Prints the answer to the last message, and keeps it.
+    fn write(&mut self) -> Result<Story, Failure> {
+        let prompt = self.prompt()?;
         let start = prompt.len();
         self.writer.rebase(prompt)?;
         let mut held = sampling::held(&self.stops);
         let mut stops = Stops::new(&self.stops, &mut held)?;
-        let story = self.writer.write(&[], self.limits, &mut self.chooser, &mut stops, &mut |piece| text(piece.as_bytes()))?;
+        let story = self.writer.write(&[], self.limits, &mut self.chooser, &mut stops, &mut |piece| model_text(piece))?;
         text(b"\n")?;
         self.answered = (self.answered.0 + story.generated(), self.answered.1 + story.seconds());
         let mut answer = self.writer.tokens()[start..].to_vec();

@@ -4,7 +4,7 @@ use super::embedded::Embedded;
 use super::engine::{self, Machine};
 use super::generate::{Limits, Writer};
 use super::options::{self, SamplingArgs};
-use super::out::{Done, Failure, interrupt, say, text};
+use super::out::{Done, Failure, interrupt, model_text, say, text};
 use super::sampling::{Chooser, Stops};
 use super::text::{duration, size, thousands};
 use super::{Global, memory};
@@ -69,7 +69,7 @@ pub(crate) fn run(global: Global, args: &DemoArgs) -> Done {
         memory::reset_peak();
         text(format!("{dtype}: {PROMPT}").as_bytes())?;
         let mut writer = Writer::new(&mut session, tokenizer, options::DEFAULT_BATCH);
-        let story = writer.write(&tokens, limits, &mut chooser, &mut stops, &mut |piece| text(piece.as_bytes()))?;
+        let story = writer.write(&tokens, limits, &mut chooser, &mut stops, &mut |piece| model_text(piece))?;
         let peak = memory::peak_rss().map_or_else(String::new, |peak| format!(", peak memory {}", size(peak)));
         say!(
             "\n\n{dtype}: {} tokens, {:.0} tokens/s, {} to the first token, arena {}{peak}; {} kernels, {} thread{}",

@@ -134,7 +134,7 @@ fn show(args: &InspectArgs, spec: &Spec<'_>, container: Option<&Container<'_>>, 
     let lines = describe::spec(spec);
     let supported = spec.check_supported();
     let tokenizer = container.map(|c| tokenizer(c, path)).transpose()?.flatten();
-    let chat = container.map(|c| super::chat::roles(c)).unwrap_or_default();
+    let chat = container.map(super::chat::roles).transpose().map_err(|e| Failure::file(path, e))?.unwrap_or_default();
     if args.json {
         return json_form(args, spec, container, tokenizer.as_ref(), &chat);
     }

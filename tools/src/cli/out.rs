@@ -68,6 +68,21 @@ pub(crate) fn text(bytes: &[u8]) -> Done {
     })
 }
 
+/// Writes text that a model made to stdout now. A terminal gets no control characters but newline and tab, because a
+/// vocabulary may hold sequences that drive it; whatever else reads stdout gets every byte.
+///
+/// # Errors
+/// As [`text`].
+pub(crate) fn model_text(piece: &str) -> Done {
+    if io::stdout().is_terminal() { text(harmless(piece).as_bytes()) } else { text(piece.as_bytes()) }
+}
+
+/// Text with U+FFFD for each control character but newline and tab.
+fn harmless(piece: &str) -> std::borrow::Cow<'_, str> {
+    let bad = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if piece.contains(bad) { piece.replace(bad, "\u{fffd}").into() } else { piece.into() }
+}
+
 /// A line on stderr. Nothing is done if that is closed: there is nobody to tell.
 macro_rules! note {
     ($($arg:tt)*) => {{
@@ -150,6 +165,23 @@ pub(crate) mod interrupt {
     pub(crate) fn clear() {
         if let Some(asked) = ASKED.get() {
             asked.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn a_terminal_gets_no_control_characters() {
+        let cases = [
+            ("two lines\n\tof é, 日本", "two lines\n\tof é, 日本"),
+            ("\u{1b}]0;title\u{7}", "\u{fffd}]0;title\u{fffd}"),
+            ("\u{9b}2J\r\u{8}\u{7f}\0", "\u{fffd}2J\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(harmless(text), expected, "{text:?}");
         }
     }
 }

@@ -4,7 +4,7 @@ use super::Global;
 use super::engine::{self, Machine};
 use super::generate::{End, Limits, Writer, note_bytes};
 use super::options::{ContextArgs, ModelArgs, PromptArgs, SamplingArgs, required_prompt};
-use super::out::{Done, Failure, error, interrupt, note, text};
+use super::out::{Done, Failure, error, interrupt, model_text, note, text};
 use super::sampling::{self, Chooser, Stops};
 use super::text::{duration, thousands};
 use kinglet::tokenizer::EncodeOptions;
@@ -76,7 +76,7 @@ pub(crate) fn run(global: Global, args: &RunArgs) -> Done {
 
     // The beginning token is not the user's to count, and always worth keeping.
     let begins = usize::from(tokenizer.bos().is_some_and(|bos| tokens.first() == Some(&bos)));
-    let keep = args.keep.map(|n| usize::try_from(n).map_or(tokens.len(), |n| (n + begins).min(tokens.len())));
+    let keep = args.keep.map(|n| usize::try_from(n).map_or(tokens.len(), |n| n.saturating_add(begins).min(tokens.len())));
     let limits = Limits { tokens: usize::try_from(args.predict).ok(), keep };
 
     interrupt::install();
@@ -84,7 +84,7 @@ pub(crate) fn run(global: Global, args: &RunArgs) -> Done {
         text(prompt.as_bytes())?;
     }
     let story = Writer::new(&mut session, tokenizer, args.model.batch)
-        .write(&tokens, limits, &mut chooser, &mut stops, &mut |piece| text(piece.as_bytes()));
+        .write(&tokens, limits, &mut chooser, &mut stops, &mut |piece| model_text(piece));
     let story = story?;
     text(b"\n")?;
     note!(

@@ -29,7 +29,7 @@ pub(crate) struct SelftestArgs {
     threads: usize,
 }
 
-/// Tokens evaluated: more than a batch of the smaller sizes, more than one span of attention.
+/// Tokens evaluated: more than each batch, and several blocks of the cache; spans of attention are the contract's.
 const TOKENS: usize = 200;
 
 /// Batch sizes: one by one, one that divides nothing, the default.

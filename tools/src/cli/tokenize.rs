@@ -2,7 +2,7 @@
 
 use super::engine;
 use super::options::PromptArgs;
-use super::out::{Done, Failure, error, say, text, usage};
+use super::out::{Done, error, model_text, say, text, usage};
 use super::text::printable;
 use kinglet::tokenizer::{DecodeOptions, Decoder, EncodeOptions, TokenId, Tokenizer};
 use std::path::PathBuf;
@@ -77,5 +77,5 @@ fn decode(tokenizer: &Tokenizer<'_>, ids: &[String]) -> Done {
         out += decoder.push(TokenId(id), &mut buffer).map_err(error)?;
     }
     out += decoder.finish(&mut buffer).map_err(error)?;
-    say!("{out}").map_err(|e: Failure| e)
+    model_text(&(out + "\n"))
 }

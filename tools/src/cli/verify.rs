@@ -5,10 +5,11 @@ use super::out::{Done, Failure, Progress, say, text};
 use super::text::{hex, size_exact, thousands};
 use crate::digest;
 use kinglet::format::{Container, Entry, Section};
+use kinglet::tokenizer::Tokenizer;
 use kinglet_quant::{BLOCK, DType, LANES, UNIT, q4, q8};
 use std::path::PathBuf;
 
-/// Check a file: structure, digests of head and tensors, padding, finite scales
+/// Check a file: structure, digests of head and tensors, tokenizer, chat format, padding, finite scales
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -86,6 +87,17 @@ pub(crate) fn run(args: &VerifyArgs) -> Done {
         faults.push(format!("head: expected digest {}, got {}", hex(container.head_digest()), hex(&got)));
     }
 
+    let (tokenizer, chat) = (container.section(Section::Tokenizer), container.section(Section::Chat));
+    if !tokenizer.is_empty()
+        && let Err(e) = Tokenizer::parse(tokenizer, container.spec().vocab)
+    {
+        faults.push(format!("tokenizer: {e}"));
+    }
+    faults.extend(super::chat::roles(&container).err());
+    if tokenizer.is_empty() && !chat.is_empty() {
+        faults.push(format!("chat: expected none in a file without a tokenizer, got {} bytes", chat.len()));
+    }
+
     let data = container.section(Section::Data);
     let mut progress = Progress::new(data.len() as u64, "verify");
     let mut listing = String::new();
@@ -119,6 +131,8 @@ pub(crate) fn run(args: &VerifyArgs) -> Done {
     }
     if !args.hashes {
         say!("{}: good. {} tensors, {}", args.file.display(), thousands(container.n_tensors() as u64), size_exact(bytes.len() as u64))?;
+        let has = |section: &[u8]| if section.is_empty() { "none" } else { "good" };
+        say!("tokenizer {}, chat format {}", has(tokenizer), has(chat))?;
         say!("head {}", hex(container.head_digest()))?;
     }
     Ok(())
