@@ -26,6 +26,7 @@ pub mod cli;
 pub mod convert;
 pub mod digest;
 pub mod family;
+pub mod golden;
 pub mod output;
 pub mod parameters;
 pub mod report;

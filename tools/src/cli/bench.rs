@@ -7,6 +7,7 @@ use super::options::{self, DEFAULT_BATCH, positive};
 use super::out::{Done, Failure, Progress, error, interrupt, note, say, text, usage};
 use super::text::{Align, Table, hex, rate, size, thousands};
 use super::{Global, memory};
+use crate::golden::token;
 use kinglet::kv::CacheType;
 use kinglet::model::Model;
 use kinglet::session::{Options, Plan, Session};
@@ -97,16 +98,8 @@ struct Row {
     hash: String,
 }
 
-/// Token `i` of the stream that every run evaluates: SplitMix64 of `i`, modulo the vocabulary.
-pub(crate) fn token(i: usize, vocab: u32) -> TokenId {
-    let mut z = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    TokenId(((z ^ (z >> 31)) % u64::from(vocab)) as u32)
-}
-
 /// The digest of logits, as their bits stand in little-endian memory.
-pub(crate) fn logits_hash(logits: &[f32]) -> String {
+fn logits_hash(logits: &[f32]) -> String {
     let mut hash = Sha256::new();
     for x in logits {
         hash.update(x.to_le_bytes());

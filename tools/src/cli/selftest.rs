@@ -1,18 +1,17 @@
 //! `kinglet selftest`: this machine computes the bits that every machine computes.
 
 use super::Global;
-use super::bench::{logits_hash, token};
 use super::embedded::Embedded;
 use super::engine::{self, Machine};
 use super::options;
 use super::out::{Done, Failure, error, interrupt, say};
 use super::text::thousands;
+use crate::golden::{self, TOKENS};
 use kinglet::isa::Isa;
 use kinglet::kernels::{Kernels, contract};
 use kinglet::model::Model;
 use kinglet::session::{Options, Plan};
 use kinglet::tokenizer::TokenId;
-use kinglet_quant::DType;
 
 /// Hold this machine's kernels to their contract, and a whole model to its golden logits
 #[derive(clap::Args, Debug)]
@@ -29,21 +28,15 @@ pub(crate) struct SelftestArgs {
     threads: usize,
 }
 
-/// Tokens evaluated: more than each batch, and several blocks of the cache; spans of attention are the contract's.
-const TOKENS: usize = 200;
-
 /// Batch sizes: one by one, one that divides nothing, the default.
 const BATCHES: [usize; 3] = [1, 7, options::DEFAULT_BATCH];
 
-/// The logits' digest after [`TOKENS`] tokens of the stream of `bench`, by type.
-const GOLDEN: [(DType, &str); 2] = [(DType::Q4, "4604b181c0df32a7"), (DType::Q8, "fefefd2c5a38a196")];
-
-fn hash(model: &Model<'_>, machine: &Machine, batch: usize) -> Result<String, Failure> {
+fn hash(model: &Model<'_>, machine: &Machine, batch: usize) -> Result<u64, Failure> {
     let plan = Plan::new(model.spec(), Options { context: TOKENS, batch, ..Options::default() }).map_err(error)?;
     let mut arena = engine::arena(&plan)?;
     let mut session = engine::session(model, &plan, &mut arena, machine)?;
-    let tokens: Vec<TokenId> = (0..TOKENS).map(|i| token(i, model.spec().vocab)).collect();
-    Ok(logits_hash(session.prefill(&tokens).map_err(error)?))
+    let tokens: Vec<TokenId> = (0..TOKENS).map(|i| golden::token(i, model.spec().vocab)).collect();
+    Ok(golden::logits_hash(session.prefill(&tokens).map_err(error)?))
 }
 
 pub(crate) fn run(global: Global, args: &SelftestArgs) -> Done {
@@ -74,7 +67,8 @@ pub(crate) fn run(global: Global, args: &SelftestArgs) -> Done {
         }
     }
     let tiny = Embedded::unpack()?;
-    for (dtype, golden) in GOLDEN {
+    for golden in golden::TINY {
+        let (dtype, golden) = (golden.dtype, golden.logits);
         let (path, file, _) = tiny.convert(dtype)?;
         let model = engine::model(&path, &file)?;
         for &isa in &isas {
@@ -84,7 +78,7 @@ pub(crate) fn run(global: Global, args: &SelftestArgs) -> Done {
                 for batch in BATCHES {
                     let got = hash(&model, &machine, batch)?;
                     if got != golden {
-                        bad.push(format!("{threads} threads, batch {batch}: expected logits {golden}, got {got}"));
+                        bad.push(format!("{threads} threads, batch {batch}: expected logits {golden:016x}, got {got:016x}"));
                     }
                 }
                 if interrupt::asked() {
@@ -93,7 +87,7 @@ pub(crate) fn run(global: Global, args: &SelftestArgs) -> Done {
             }
             faults += bad.len();
             let state = if bad.is_empty() { "ok" } else { "FAILED" };
-            say!("{state:6} {isa}: logits {golden} of the tiny model at {dtype}, 1 to {} threads, batches {BATCHES:?}", args.threads)?;
+            say!("{state:6} {isa}: logits {golden:016x} of the tiny model at {dtype}, 1 to {} threads, batches {BATCHES:?}", args.threads)?;
             for line in bad {
                 say!("       {line}")?;
             }
