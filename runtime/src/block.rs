@@ -1,6 +1,6 @@
 //! One layer: attention and feed-forward, composed as the spec says.
 
-use crate::kv::{Geometry, LayerCache};
+use crate::kv::LayerCache;
 use crate::model::Block;
 use crate::ops::attention::{Attention, Rope, Scratch};
 use crate::ops::{Ctx, Inputs, add_norm, matmul};
@@ -62,13 +62,11 @@ impl<'m> Block<'m> {
     ///
     /// # Errors
     /// Never, if the buffers were sized by the session's plan.
-    #[expect(clippy::too_many_arguments, reason = "each is another owner's: the machine, the batch, the cache, the buffers")]
     pub fn forward(
         &self,
         ctx: Ctx<'_>,
         batch: Batch<'_>,
         pending: Pending<'_>,
-        geometry: Geometry,
         cache: &mut LayerCache<'_>,
         b: &mut Buffers<'_>,
         watch: Watch<'_>,
@@ -87,7 +85,7 @@ impl<'m> Block<'m> {
 
         // delta = Wout attention(qkv)
         let attention = Attention { block: &self.spec, position, tokens, qkv, qkv_bias: self.qkv_bias, rope };
-        attention.run(ctx, geometry, cache, &mut b.attention, self.out.dtype(), &mut b.inputs);
+        attention.run(ctx, cache, &mut b.attention, self.out.dtype(), &mut b.inputs);
         b.inputs.show(&self.out, tokens, Role::AttnOut, watch);
         matmul(ctx, &self.out, &b.inputs, tokens, delta)?;
 

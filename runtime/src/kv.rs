@@ -103,6 +103,12 @@ impl<'a> LayerCache<'a> {
         Self { geometry, bytes }
     }
 
+    /// Its shape.
+    #[must_use]
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
     /// Clears what arithmetic could meet before it is written: scales and floats, not int8 data.
     pub fn clear(&mut self) {
         let geometry = self.geometry;

@@ -329,7 +329,7 @@ impl<'a, 'm> Session<'a, 'm> {
         let stack = model.spec().stack();
         let mut rest = &mut *session.memory.cache;
         for layer in 0..stack.len() {
-            let (mut cache, _, left) = next_layer(rest, model.spec(), layer, &plan.options);
+            let (mut cache, left) = next_layer(rest, model.spec(), layer, &plan.options);
             cache.clear();
             rest = left;
         }
@@ -450,13 +450,13 @@ impl<'a, 'm> Session<'a, 'm> {
         let mut rest = &mut *m.cache;
         let mut pending = Pending::Nothing;
         for layer in 0..stack.len() {
-            let (mut cache, geometry, left) = next_layer(rest, spec, layer, &self.options);
+            let (mut cache, left) = next_layer(rest, spec, layer, &self.options);
             rest = left;
             let rotations = rope_range(spec, stack.kind_of(layer), self.options.batch);
             let rope = Rope { cos: &m.cos[rotations.clone()], sin: &m.sin[rotations] };
             let batch = Batch { position: self.position, tokens: tokens.len(), rope };
             let mut watch = |role, inputs: &[f32]| watch(TensorKey { stack: 1, layer: layer as u16, role }, inputs);
-            pending = model.block(layer).forward(self.ctx, batch, pending, geometry, &mut cache, &mut m.buffers, &mut watch)?;
+            pending = model.block(layer).forward(self.ctx, batch, pending, &mut cache, &mut m.buffers, &mut watch)?;
         }
         let hidden = spec.hidden as usize;
         let (x, delta) = (&mut m.buffers.x[..tokens.len() * hidden], &m.buffers.delta[..tokens.len() * hidden]);
@@ -534,11 +534,11 @@ impl<'a, 'm> Session<'a, 'm> {
 }
 
 /// Cuts the next layer's cache off `rest`.
-fn next_layer<'c>(rest: &'c mut [u8], spec: &Spec<'_>, layer: usize, options: &Options) -> (LayerCache<'c>, Geometry, &'c mut [u8]) {
+fn next_layer<'c>(rest: &'c mut [u8], spec: &Spec<'_>, layer: usize, options: &Options) -> (LayerCache<'c>, &'c mut [u8]) {
     let geometry = Geometry::new(spec.stack().block(layer), options.context, options.batch, options.cache);
     // The plan summed these without overflow.
     let (front, left) = rest.split_at_mut(geometry.layer_bytes().unwrap_or(0));
-    (LayerCache::new(geometry, front), geometry, left)
+    (LayerCache::new(geometry, front), left)
 }
 
 /// Where the rotations of a kind of block stand: `[batch][rotary_dim / 2]`.

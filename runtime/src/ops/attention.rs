@@ -5,7 +5,7 @@
 
 use super::{Ctx, Inputs};
 use crate::kernels::attention::{MAX_HEAD_DIM, Partials, QueriesF32, QueriesI8, Reach, SPAN};
-use crate::kv::{CacheType, Geometry, HeadMut, HeadRef, LayerCache};
+use crate::kv::{CacheType, HeadMut, HeadRef, LayerCache};
 use crate::spec::BlockSpec;
 use crate::workers::{Split, for_each};
 use kinglet_quant::{DType, act};
@@ -102,16 +102,8 @@ pub struct Attention<'a, 'm> {
 
 impl Attention<'_, '_> {
     /// Stores the batch's keys and values, attends, and fills the inputs of the output product (of type `dtype`).
-    pub fn run(
-        &self,
-        ctx: Ctx<'_>,
-        geometry: Geometry,
-        cache: &mut LayerCache<'_>,
-        s: &mut Scratch<'_>,
-        dtype: DType,
-        inputs: &mut Inputs<'_>,
-    ) {
-        self.store(ctx, geometry, cache, s);
+    pub fn run(&self, ctx: Ctx<'_>, cache: &mut LayerCache<'_>, s: &mut Scratch<'_>, dtype: DType, inputs: &mut Inputs<'_>) {
+        self.store(ctx, cache, s);
         let plan = Tasks::new(self);
         self.attend(ctx, cache, &plan, s);
         self.merge(ctx, &plan, s, dtype, inputs);
@@ -139,7 +131,8 @@ impl Attention<'_, '_> {
     }
 
     /// Rotates and quantises: queries to `[kv_head][token][head of the group][head_dim]`, keys and values to the cache.
-    fn store(&self, ctx: Ctx<'_>, geometry: Geometry, cache: &mut LayerCache<'_>, s: &mut Scratch<'_>) {
+    fn store(&self, ctx: Ctx<'_>, cache: &mut LayerCache<'_>, s: &mut Scratch<'_>) {
+        let geometry = cache.geometry();
         let (group, head_dim, tokens) = (self.group(), self.head_dim(), self.tokens);
         let (heads, kv_heads) = (self.block.heads as usize, self.block.kv_heads as usize);
         let rows = tokens * group;
