@@ -84,6 +84,8 @@ fn nan_and_infinity_have_written_values() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 256 }, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn finite_input_follows_the_law(x in proptest::collection::vec(-1e3f32..1e3, 0..300)) {
         check(&x);

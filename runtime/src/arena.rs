@@ -61,3 +61,39 @@ impl<'a> Arena<'a> {
         bytemuck::try_cast_slice_mut(&mut front[..len * size_of::<T>()]).map_err(|_| too_small)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_aligned_and_disjoint_wherever_the_memory_starts() {
+        let mut memory = vec![0xffu8; 1024];
+        for skip in [0, 1, 7, 63] {
+            let mut arena = Arena::new(&mut memory[skip..]);
+            let floats = arena.take::<f32>(17).unwrap();
+            let none = arena.take::<i16>(0).unwrap();
+            let bytes = arena.take::<i8>(65).unwrap();
+            let words = arena.take::<u64>(1).unwrap();
+            let places = [floats.as_ptr() as usize, none.as_ptr() as usize, bytes.as_ptr() as usize, words.as_ptr() as usize];
+            assert!(places.iter().all(|place| place % ALIGN == 0), "memory at {skip}: {places:x?}");
+            // All live at once, all written.
+            (floats.fill(1.0), bytes.fill(-1), words.fill(2));
+            assert!(floats.iter().all(|x| *x == 1.0) && none.is_empty() && bytes.iter().all(|x| *x == -1) && words == [2]);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let mut memory = vec![0u8; 3 * ALIGN];
+        let total = memory.len();
+        let mut arena = Arena::new(&mut memory);
+        assert_eq!(arena.take::<u8>(1).unwrap(), [0]);
+        for len in [total, usize::MAX / 4, usize::MAX] {
+            let error = arena.take::<f32>(len).unwrap_err();
+            assert!(error.got == total && error.needed > total, "{len}: {error}");
+        }
+        // A failure takes nothing.
+        assert!(arena.take::<u8>(ALIGN).is_ok());
+    }
+}

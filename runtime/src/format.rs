@@ -450,3 +450,60 @@ fn check_directory(bytes: &[u8], data_len: u64, spec: &Spec<'_>) -> Result<(), F
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of one layer with zeros for weights, in memory that is aligned as a mapped file is.
+    fn file() -> (Vec<u64>, usize) {
+        let block = crate::spec::BlockSpec { heads: 1, kv_heads: 1, head_dim: 8, rotary_dim: 8, ffn_dim: 8, ..Default::default() };
+        let spec = Spec { vocab: 3, hidden: 8, context: 4, ..Spec::decoder(&[block], &[0]) };
+        let mut spec_bytes = vec![0; 1024];
+        let spec_len = spec.encode(&mut spec_bytes).unwrap();
+        let (mut directory, mut data_len) = (Vec::new(), 0);
+        for tensor in spec.tensors() {
+            let dtype = if tensor.key.role.is_matrix() { DType::Q8 } else { DType::F32 };
+            let entry = Entry { tensor, dtype, offset: u64::next_multiple_of(data_len, ALIGN as u64), digest: [7; DIGEST_BYTES] };
+            data_len = entry.offset + entry.len_bytes().unwrap();
+            directory.extend(entry.encode());
+        }
+        let meta = b"name=zeros\n";
+        let layout = Layout::new([meta.len() as u64, spec_len as u64, 0, 0, directory.len() as u64, data_len]).unwrap();
+        let len = layout.file_bytes() as usize;
+        let mut words = vec![0u64; len.div_ceil(8)];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+        bytes[..HEADER_BYTES].copy_from_slice(&layout.header([9; DIGEST_BYTES]));
+        for (section, part) in [(Section::Meta, &meta[..]), (Section::Spec, &spec_bytes[..spec_len]), (Section::Directory, &directory)] {
+            bytes[layout.offset(section) as usize..][..part.len()].copy_from_slice(part);
+        }
+        (words, len)
+    }
+
+    #[test]
+    fn every_tensor_lies_inside_the_file() {
+        let (words, len) = file();
+        let container = Container::parse(&bytemuck::cast_slice(&words)[..len]).unwrap();
+        assert_eq!((container.meta_value("name"), container.head_digest()), (Some("zeros"), &[9; DIGEST_BYTES][..]));
+        assert_eq!(container.spec().hidden, 8);
+        for entry in container.entries() {
+            assert_eq!(container.find(entry.tensor.key), Some(entry));
+            if entry.dtype == DType::F32 {
+                assert!(container.vector(&entry).iter().all(|x| *x == 0.0));
+            } else {
+                let mut row = [f32::NAN; 8];
+                container.matrix(&entry).read_row(entry.tensor.rows - 1, &mut row[..entry.tensor.cols]);
+                assert!(row.iter().all(|x| *x == 0.0), "{}", entry.tensor.key);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_ends_early_is_refused() {
+        let (words, len) = file();
+        let bytes: &[u8] = &bytemuck::cast_slice(&words)[..len];
+        for end in (0..len).step_by(if cfg!(miri) { 97 } else { 1 }) {
+            assert!(Container::parse(&bytes[..end]).is_err(), "{end} of {len} bytes");
+        }
+    }
+}

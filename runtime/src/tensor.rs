@@ -360,4 +360,41 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn parts_that_interleave_write_their_rows_only() {
+        // 3 tokens of 2 vectors each, 20 outputs: the third tile is half padding.
+        let mut out = [f32::NAN; 60];
+        let whole = Outputs::sums(20, 3, 2, &mut out).unwrap();
+        let (mut first, rest) = whole.split(1);
+        let (mut second, mut third) = rest.split(1);
+        for vector in 0..6 {
+            for (tile, part) in [(2, &mut third), (0, &mut first), (1, &mut second)] {
+                part.store(tile, vector, core::array::from_fn(|lane| (100 * vector + 8 * tile + lane) as f32));
+            }
+        }
+        for (at, x) in out.iter().enumerate() {
+            let (token, row) = (at / 20, at % 20);
+            assert_eq!(*x, (100 * (4 * token + 1) + 2 * row) as f32, "token {token}, row {row}");
+        }
+    }
+
+    #[test]
+    fn every_row_of_a_matrix_is_read_within_its_bytes() {
+        for dtype in DType::ALL {
+            for (rows, cols) in [(1, 1), (8, 64), (9, 65)] {
+                let bytes = vec![0; dtype.matrix_bytes(rows, cols).unwrap()];
+                let matrix = Matrix::new(dtype, rows, cols, &bytes).unwrap();
+                let mut row = vec![f32::NAN; cols];
+                for index in 0..rows {
+                    row.fill(f32::NAN);
+                    matrix.read_row(index, &mut row);
+                    assert!(row.iter().all(|x| *x == 0.0), "{dtype}, {rows} x {cols}, row {index}");
+                }
+                assert!((0..matrix.tiles()).map(|tile| matrix.tile(tile).len()).sum::<usize>() == bytes.len());
+                assert!(Matrix::new(dtype, rows, cols, &bytes[1..]).is_err());
+            }
+        }
+        assert!(matches!(Matrix::new(DType::F32, usize::MAX, 2, &[]), Err(TensorError::TooLarge { .. })));
+    }
 }

@@ -224,3 +224,23 @@ impl<'m> Spec<'m> {
         Ok(w.at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_comes_back_and_a_cut_one_does_not() {
+        let kinds = [BlockSpec::default(), BlockSpec { window: 16, ..BlockSpec::default() }];
+        let spec = Spec { vocab: 10, hidden: 64, context: 32, ..Spec::decoder(&kinds, &[0, 1, 1]) };
+        let mut bytes = [0xff; 512];
+        let len = spec.encode(&mut bytes).unwrap();
+        assert_eq!(Spec::parse(&bytes[..len]), Ok(spec));
+        for end in (0..len).step_by(if cfg!(miri) { 31 } else { 1 }) {
+            assert!(Spec::parse(&bytes[..end]).is_err(), "{end} of {len} bytes");
+            assert!(spec.encode(&mut bytes[..end]).is_err(), "{end} of {len} bytes");
+            bytes = [0xff; 512];
+            spec.encode(&mut bytes).unwrap();
+        }
+    }
+}

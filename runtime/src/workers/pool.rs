@@ -17,9 +17,9 @@ use std::thread::JoinHandle;
 use std::vec::Vec;
 
 /// Turns of the spin loop before a thread sleeps: some tens of microseconds, longer than the serial parts of a layer.
-const SPINS: u32 = 4_000;
+const SPINS: u32 = if cfg!(miri) { 4 } else { 4_000 };
 /// Turns of the caller's wait before it yields its core.
-const SPINS_AT_END: u32 = 10_000;
+const SPINS_AT_END: u32 = if cfg!(miri) { 4 } else { 10_000 };
 /// Low bits of the word, for the next chunk; the others number the run.
 const CHUNK_BITS: u32 = 24;
 /// All bits of a chunk: no chunk is to be had. Also the most chunks of one run.
@@ -232,10 +232,10 @@ mod tests {
 
     #[test]
     fn every_chunk_runs_once() {
-        for threads in [1, 2, 3, 8] {
+        for threads in [1, 2, 3, if cfg!(miri) { 4 } else { 8 }] {
             let pool = Pool::new(threads).unwrap();
             assert_eq!(pool.count(), threads);
-            for chunks in [0, 1, 2, 7, 64, 1000] {
+            for chunks in [0, 1, 2, 7, 64, if cfg!(miri) { 65 } else { 1000 }] {
                 for _ in 0..if cfg!(miri) { 2 } else { 200 } {
                     let counts: Vec<AtomicUsize> = (0..chunks).map(|_| AtomicUsize::new(0)).collect();
                     pool.run(chunks, &|i| {

@@ -144,3 +144,51 @@ unsafe impl<'a> Parts for TileParts<'a> {
         unsafe { self.whole.part(start..(start + self.tiles).min(tiles.end)) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workers::Serial;
+    use kinglet_quant::LANES;
+
+    fn all(run: &dyn Fn(&dyn Workers)) {
+        run(&Serial);
+        #[cfg(feature = "std")]
+        run(&crate::workers::Pool::new(3).unwrap());
+    }
+
+    #[test]
+    fn each_element_is_in_one_part() {
+        all(&|workers| {
+            for (len, every) in [(0, 3), (1, 3), (9, 3), (10, 3), (10, usize::MAX)] {
+                let (mut a, mut b) = (vec![0usize; len], vec![0u8; len]);
+                let parts = (Split::new(&mut a, every), Split::new(&mut b, every));
+                let count = parts.count();
+                for_each(workers, count, parts, |i, (a, b)| {
+                    a.iter_mut().for_each(|x| *x += i + 1);
+                    b.iter_mut().for_each(|x| *x += 1);
+                });
+                assert!(a.iter().enumerate().all(|(at, x)| *x == at / every + 1), "{len} every {every}: {a:?}");
+                assert!(b.iter().all(|x| *x == 1));
+            }
+        });
+    }
+
+    #[test]
+    fn tiles_of_all_tokens_are_written_side_by_side() {
+        all(&|workers| {
+            // 5 tiles, the last of one row, 2 at a time.
+            let mut out = vec![0.0; 3 * 33];
+            let parts = TileParts::new(Outputs::new(33, 3, &mut out).unwrap(), 2);
+            assert_eq!(parts.count(), 3);
+            for_each(workers, 3, parts, |_, mut part| {
+                for tile in part.tiles() {
+                    for token in 0..part.tokens() {
+                        part.store(tile, token, core::array::from_fn(|lane| (1000 * token + LANES * tile + lane) as f32));
+                    }
+                }
+            });
+            assert!(out.iter().enumerate().all(|(at, x)| *x == (1000 * (at / 33) + at % 33) as f32), "{out:?}");
+        });
+    }
+}
