@@ -78,7 +78,9 @@ mod tests {
             let places = [floats.as_ptr() as usize, none.as_ptr() as usize, bytes.as_ptr() as usize, words.as_ptr() as usize];
             assert!(places.iter().all(|place| place % ALIGN == 0), "memory at {skip}: {places:x?}");
             // All live at once, all written.
-            (floats.fill(1.0), bytes.fill(-1), words.fill(2));
+            floats.fill(1.0);
+            bytes.fill(-1);
+            words.fill(2);
             assert!(floats.iter().all(|x| *x == 1.0) && none.is_empty() && bytes.iter().all(|x| *x == -1) && words == [2]);
         }
     }
