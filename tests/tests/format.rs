@@ -80,7 +80,7 @@ fn converted_files_are_what_the_page_says() {
         assert_eq!(bytes.bytes().len() as u64, conversion.file_bytes());
         let file = reader::read(bytes.bytes());
         let keys: Vec<_> = file.meta.iter().map(|(key, _)| *key).collect();
-        assert_eq!(keys, ["embed_type", "family", "head_type", "name", "source_type", "tool", "type"]);
+        assert_eq!(keys, ["calibration", "embed_type", "family", "head_type", "name", "source_type", "tool", "type"]);
         assert!(file.meta.contains(&("name", name)) && file.meta.contains(&("type", dtype.name())), "{:?}", file.meta);
         assert_eq!(digest::sha256(&file.head), file.stored_head_digest);
         for tensor in &file.tensors {
