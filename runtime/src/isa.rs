@@ -17,6 +17,10 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2 and F16C.
     Avx2,
+    /// The same with AVX-VNNI: dot products of bytes in 256-bit registers (Alder Lake, its small cores alone, Zen 5).
+    AvxVnni,
+    /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI: dot products of bytes in 512-bit registers (Ice Lake, Zen 4).
+    Avx512,
 }
 
 /// A name that no instruction set has.
@@ -34,7 +38,7 @@ impl core::error::Error for UnknownIsa {}
 
 impl Isa {
     /// Every instruction set, worst first, whether this machine has it or not.
-    pub const ALL: [Isa; 2] = [Isa::Scalar, Isa::Avx2];
+    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512];
 
     /// The name that users type.
     #[must_use]
@@ -42,6 +46,8 @@ impl Isa {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
+            Isa::Avx512 => "avx512",
         }
     }
 
@@ -52,8 +58,12 @@ impl Isa {
             Isa::Scalar => true,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => Avx2::detect().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => AvxVnni::detect().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => Avx512::detect().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 => false,
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => false,
         }
     }
 
@@ -122,6 +132,15 @@ macro_rules! level {
 level!($
     /// Proof that this machine has AVX2 and F16C. FMA is left out on purpose: no product may be contracted.
     Avx2, avx2_entry: "avx2", "f16c");
+#[cfg(target_arch = "x86_64")]
+level!($
+    /// Proof that this machine has AVX-VNNI besides what [`Avx2`] proves.
+    AvxVnni, avxvnni_entry: "avx2", "f16c", "avxvnni");
+#[cfg(target_arch = "x86_64")]
+level!($
+    /// Proof that this machine has AVX-512 F, BW, DQ, VL and VNNI besides what [`Avx2`] proves. These bring FMA along;
+    /// the compiler contracts no product that is not written so.
+    Avx512, avx512_entry: "avx2", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni");
 
 #[cfg(test)]
 mod tests {
@@ -133,7 +152,7 @@ mod tests {
             assert_eq!(isa.name().parse(), Ok(isa));
         }
         assert_eq!("AVX-7".parse::<Isa>(), Err(UnknownIsa));
-        assert_eq!(UnknownIsa.to_string(), "unknown instruction set; known are scalar avx2");
+        assert_eq!(UnknownIsa.to_string(), "unknown instruction set; known are scalar avx2 avxvnni avx512");
     }
 
     #[test]

@@ -23,6 +23,9 @@ mod avx2;
 pub mod contract;
 mod lanes;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "intrinsics on pointers whose bounds are asserted at the door")]
+mod vnni;
 
 use crate::isa::Isa;
 use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
@@ -103,8 +106,12 @@ impl Kernels {
             Isa::Scalar => Some(&scalar::KERNELS),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => crate::isa::Avx2::detect().map(avx2::kernels),
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => crate::isa::AvxVnni::detect().map(vnni::avxvnni::kernels),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => crate::isa::Avx512::detect().map(vnni::avx512::kernels),
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 => None,
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => None,
         }
     }
 

@@ -18,11 +18,12 @@ use kinglet_quant::LANES;
 
 /// The table, against the proof that this machine can run it.
 pub(super) fn kernels(_cpu: Avx2) -> &'static Kernels {
-    &KERNELS
+    static TABLE: Kernels = KERNELS;
+    &TABLE
 }
 
-// Private to this file: whoever holds it holds a token, as the functions in it demand.
-static KERNELS: Kernels = Kernels {
+/// What the tables of larger instruction sets take over.
+pub(super) const KERNELS: Kernels = Kernels {
     isa: Isa::Avx2,
     quantise,
     matmul_q4,
@@ -81,14 +82,14 @@ fn to_lanes(v: __m256) -> [f32; LANES] {
 /// How far ahead of a pair of tiles a product with one token prefetches: the next pair, or what lies at least as many
 /// bytes ahead as a miss takes to arrive. The two streams of a pair end before a hardware prefetcher has caught up
 /// with them, and it stops at pages.
-fn ahead(tile_bytes: usize) -> usize {
+pub(super) fn ahead(tile_bytes: usize) -> usize {
     (2 * tile_bytes).max(8192)
 }
 
 /// Prefetches `BYTES` bytes, `offset` bytes after `base`.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn prefetch<const BYTES: usize>(base: *const u8, offset: usize) {
+pub(super) fn prefetch<const BYTES: usize>(base: *const u8, offset: usize) {
     for line in 0..BYTES.div_ceil(64) {
         _mm_prefetch::<_MM_HINT_T0>(base.wrapping_add(offset + 64 * line).cast());
     }

@@ -658,9 +658,14 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn what_the_cpu_has_is_tested() {
-        let expected = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("f16c");
-        assert_eq!(Isa::available().any(|isa| isa == Isa::Avx2), expected);
-        assert_eq!(Kernels::best().isa, if expected { Isa::Avx2 } else { Isa::Scalar });
+        let avx2 = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("f16c");
+        let avxvnni = avx2 && std::arch::is_x86_feature_detected!("avxvnni");
+        // Every machine with VNNI in 512 bits has the other parts that are asked for.
+        let avx512 = avx2 && std::arch::is_x86_feature_detected!("avx512vnni");
+        let has = [(Isa::Scalar, true), (Isa::Avx2, avx2), (Isa::AvxVnni, avxvnni), (Isa::Avx512, avx512)];
+        let expected: Vec<Isa> = has.into_iter().filter_map(|(isa, has)| has.then_some(isa)).collect();
+        assert_eq!(Isa::available().collect::<Vec<_>>(), expected);
+        assert_eq!(Some(&Kernels::best().isa), expected.last());
     }
 
     /// The contract must see a table that is wrong anywhere.

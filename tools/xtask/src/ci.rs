@@ -104,15 +104,15 @@ fn isa(ran: &mut Ran) -> Result<(), String> {
     let expected = instruction_sets(std::env::consts::ARCH, &cpuinfo);
     for (place, line, expected) in [
         ("this machine", native, expected),
-        ("QEMU, x86-64 without AVX2", &format!("qemu-x86_64 -cpu Nehalem {native}"), &["scalar"]),
-        ("QEMU, Cortex-A53", &format!("qemu-aarch64 -cpu cortex-a53 {arm}"), &["scalar"]),
+        ("QEMU, x86-64 without AVX2", &format!("qemu-x86_64 -cpu Nehalem {native}"), vec!["scalar"]),
+        ("QEMU, Cortex-A53", &format!("qemu-aarch64 -cpu cortex-a53 {arm}"), vec!["scalar"]),
     ] {
         if place.contains("x86-64") && std::env::consts::ARCH != "x86_64" {
             ran.places.push(format!("not on {place}, for this machine builds no such program"));
             continue;
         }
         let text = output(&mut command(line))?;
-        let found: Vec<&str> = ISAS.iter().copied().filter(|isa| passed(&text, isa)).collect();
+        let found: Vec<&str> = ISAS.iter().map(|(isa, _)| *isa).filter(|isa| passed(&text, isa)).collect();
         if found != expected {
             return Err(format!("{place}: expected the instruction sets {expected:?} to run, {found:?} did"));
         }
@@ -121,14 +121,21 @@ fn isa(ran: &mut Ran) -> Result<(), String> {
     Ok(())
 }
 
-/// The instruction sets that kernels exist for, as `kinglet selftest` names them.
-const ISAS: [&str; 2] = ["scalar", "avx2"];
+/// The instruction sets that kernels exist for, as `kinglet selftest` names them, and the flags by which Linux tells that
+/// an x86-64 machine has them.
+const ISAS: [(&str, &[&str]); 4] = [
+    ("scalar", &[]),
+    ("avx2", &["avx2", "f16c"]),
+    ("avxvnni", &["avx2", "f16c", "avx_vnni"]),
+    ("avx512", &["avx2", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"]),
+];
 
 /// Those that a Linux machine of this architecture has by its own account, not by the account of what is tested.
-fn instruction_sets(arch: &str, cpuinfo: &str) -> &'static [&'static str] {
+fn instruction_sets(arch: &str, cpuinfo: &str) -> Vec<&'static str> {
     let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")).unwrap_or_default();
-    let has = |flag: &str| flags.split_whitespace().any(|word| word == flag);
-    if arch == "x86_64" && has("avx2") && has("f16c") { &ISAS } else { &ISAS[..1] }
+    let has = |flag: &&str| flags.split_whitespace().any(|word| word == *flag);
+    let here = |(_, needs): &&(&str, &[&str])| needs.is_empty() || arch == "x86_64" && needs.iter().all(has);
+    ISAS.iter().filter(here).map(|(name, _)| *name).collect()
 }
 
 /// Whether the self-test says that an instruction set gives the bits of scalar, and the golden logits of both types.
@@ -174,22 +181,26 @@ fn fuzz(_: &mut Ran) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    const SELFTEST: &str = "\
-ok     scalar: 14 kernels in 1,000 cases give the bits of scalar
-ok     avx2: 14 kernels in 1,000 cases give the bits of scalar
-ok     scalar: logits 4604b181c0df32a7 of the tiny model at q4, 1 to 4 threads, batches [1, 7, 128]
-ok     avx2: logits 4604b181c0df32a7 of the tiny model at q4, 1 to 4 threads, batches [1, 7, 128]
-ok     scalar: logits fefefd2c5a38a196 of the tiny model at q8, 1 to 4 threads, batches [1, 7, 128]
-ok     avx2: logits fefefd2c5a38a196 of the tiny model at q8, 1 to 4 threads, batches [1, 7, 128]
-";
+    /// What a machine with every instruction set prints.
+    fn selftest() -> String {
+        let line = |rest: &'static str| ISAS.map(|(isa, _)| format!("ok     {isa}: {rest}\n")).concat();
+        [
+            "13 kernels in 1,000 cases give the bits of scalar",
+            "logits 4604b181c0df32a7 of the tiny model at q4, 1 to 4 threads, batches [1, 7, 128]",
+            "logits fefefd2c5a38a196 of the tiny model at q8, 1 to 4 threads, batches [1, 7, 128]",
+        ]
+        .map(line)
+        .concat()
+    }
 
     #[test]
     fn a_missing_instruction_set_is_seen() {
-        for isa in ISAS {
-            assert!(passed(SELFTEST, isa));
-            for line in SELFTEST.lines().filter(|line| line.contains(&format!(" {isa}: "))) {
-                assert!(!passed(&SELFTEST.replace(line, ""), isa), "without `{line}`");
-                assert!(!passed(&SELFTEST.replace(line, &line.replace("ok    ", "FAILED")), isa), "with `{line}` failed");
+        let all = selftest();
+        for (isa, _) in ISAS {
+            assert!(passed(&all, isa));
+            for line in all.lines().filter(|line| line.contains(&format!(" {isa}: "))) {
+                assert!(!passed(&all.replace(line, ""), isa), "without `{line}`");
+                assert!(!passed(&all.replace(line, &line.replace("ok    ", "FAILED")), isa), "with `{line}` failed");
             }
         }
     }
@@ -198,6 +209,9 @@ ok     avx2: logits fefefd2c5a38a196 of the tiny model at q8, 1 to 4 threads, ba
     fn flags_are_whole_words() {
         let sets = |arch, flags: &str| instruction_sets(arch, &format!("processor\t: 0\nflags\t\t: fpu {flags} sse2\n"));
         assert_eq!(sets("x86_64", "avx2 f16c"), ["scalar", "avx2"]);
+        assert_eq!(sets("x86_64", "avx2 f16c avx_vnni"), ["scalar", "avx2", "avxvnni"]);
+        let server = "f16c avx2 avx512f avx512bw avx512dq avx512vl avx512_vnni";
+        assert_eq!(sets("x86_64", server), ["scalar", "avx2", "avx512"]);
         for flags in ["", "avx2", "f16c", "avx avx2x f16c"] {
             assert_eq!(sets("x86_64", flags), ["scalar"], "{flags}");
         }

@@ -1,0 +1,55 @@
+//! Kernels for machines with `vpdpbusd`, which adds four products of bytes to each 32-bit lane, written once over the
+//! width of the registers.
+//!
+//! A [`Vector`] is one register of 32-bit lanes: eight rows of one tile with AVX-VNNI, sixteen rows of two tiles with
+//! AVX-512. The bodies here are generic over it and `#[inline(always)]`, so that each entry of a table compiles them
+//! with its own features. The integer sums are exact in any order; the floats are those of [`super::lanes`] and the
+//! law of each product, lane by lane.
+
+pub(super) mod avx512;
+pub(super) mod avxvnni;
+mod q4;
+
+use kinglet_quant::LANES;
+
+/// A register of `TILES * LANES` lanes of 32 bits.
+///
+/// # Safety
+/// Every method may be called only where the features of the implementor are: the tables' entries see to that.
+/// Pointers are readable for what a method says it reads, at any alignment.
+trait Vector: Copy {
+    /// The same lanes as f32.
+    type Floats: Copy;
+    /// Tiles whose rows are the lanes.
+    const TILES: usize;
+    /// Tokens in a register tile of a q4 batch: as many as there is room for two sums each.
+    const TOKENS: usize;
+
+    unsafe fn zero() -> Self;
+    /// The 32 bytes at `tile` and, of a second tile, those `stride` further on.
+    unsafe fn load(tile: *const u8, stride: usize) -> Self;
+    /// The 8 bytes at `tile` (and `stride` further on), each in a lane of its own.
+    unsafe fn load_u8(tile: *const u8, stride: usize) -> Self;
+    /// The 16 bytes at `tile` (and `stride` further on), each in half a lane.
+    unsafe fn load_u8_pairs(tile: *const u8, stride: usize) -> Self;
+    /// The low four bits of every byte.
+    unsafe fn low_nibbles(self) -> Self;
+    /// The high four bits of every byte.
+    unsafe fn high_nibbles(self) -> Self;
+    /// `self + Σ w[j] * x[j]` in every lane, for the lane's four unsigned bytes `w` and the four signed bytes at `x`.
+    unsafe fn add_dot4(self, w: Self, x: *const i8) -> Self;
+    /// `self + Σ w[j] * x[j]` in every lane, for the lane's two 16-bit numbers `w` and the two at `x`.
+    unsafe fn add_dot2(self, w: Self, x: *const i16) -> Self;
+    /// `self + a * b`.
+    unsafe fn add_product(self, a: Self, b: Self) -> Self;
+
+    unsafe fn zero_floats() -> Self::Floats;
+    /// The eight floats at `tile` (and `stride` bytes further on).
+    unsafe fn load_floats(tile: *const u8, stride: usize) -> Self::Floats;
+    /// `sum + f32(self) * scale`, rounded after each operation.
+    unsafe fn add_scaled(self, sum: Self::Floats, scale: f32) -> Self::Floats;
+    unsafe fn mul(a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    unsafe fn sub(a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// The lanes of each tile.
+    unsafe fn to_tiles(floats: Self::Floats) -> [[f32; LANES]; 2];
+}

@@ -1,0 +1,110 @@
+//! The table for AVX-512 with VNNI, and its 512-bit [`Vector`].
+
+use super::{Vector, q4};
+use crate::isa::{Avx512, Isa, avx512_entry};
+use crate::kernels::{Kernels, avx2};
+use crate::tensor::{Acts, Matrix, Outputs};
+use core::arch::x86_64::*;
+use kinglet_quant::LANES;
+
+/// The table, against the proof that this machine can run it.
+pub(in crate::kernels) fn kernels(_cpu: Avx512) -> &'static Kernels {
+    static KERNELS: Kernels = Kernels { isa: Isa::Avx512, matmul_q4, ..avx2::KERNELS };
+    &KERNELS
+}
+
+avx512_entry! {
+    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = q4::matmul::<Zmm>;
+}
+
+/// See [`Vector`].
+#[derive(Clone, Copy)]
+struct Zmm(__m512i);
+
+#[expect(unsafe_op_in_unsafe_fn, reason = "each method is an instruction or two, under the one duty that the trait states")]
+impl Vector for Zmm {
+    type Floats = __m512;
+    const TILES: usize = 2;
+    const TOKENS: usize = 12;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        Self(_mm512_setzero_si512())
+    }
+
+    #[inline(always)]
+    unsafe fn load(tile: *const u8, stride: usize) -> Self {
+        let first = _mm512_castsi256_si512(_mm256_loadu_si256(tile.cast()));
+        Self(_mm512_inserti64x4::<1>(first, _mm256_loadu_si256(tile.add(stride).cast())))
+    }
+
+    #[inline(always)]
+    unsafe fn load_u8(tile: *const u8, stride: usize) -> Self {
+        let (first, second) = (_mm_loadl_epi64(tile.cast()), _mm_loadl_epi64(tile.add(stride).cast()));
+        Self(_mm512_cvtepu8_epi32(_mm_unpacklo_epi64(first, second)))
+    }
+
+    #[inline(always)]
+    unsafe fn load_u8_pairs(tile: *const u8, stride: usize) -> Self {
+        let first = _mm256_castsi128_si256(_mm_loadu_si128(tile.cast()));
+        Self(_mm512_cvtepu8_epi16(_mm256_inserti128_si256::<1>(first, _mm_loadu_si128(tile.add(stride).cast()))))
+    }
+
+    #[inline(always)]
+    unsafe fn low_nibbles(self) -> Self {
+        Self(_mm512_and_si512(self.0, _mm512_set1_epi8(15)))
+    }
+
+    #[inline(always)]
+    unsafe fn high_nibbles(self) -> Self {
+        Self(_mm512_and_si512(_mm512_srli_epi16::<4>(self.0), _mm512_set1_epi8(15)))
+    }
+
+    #[inline(always)]
+    unsafe fn add_dot4(self, w: Self, x: *const i8) -> Self {
+        Self(_mm512_dpbusd_epi32(self.0, w.0, _mm512_set1_epi32(x.cast::<i32>().read_unaligned())))
+    }
+
+    #[inline(always)]
+    unsafe fn add_dot2(self, w: Self, x: *const i16) -> Self {
+        Self(_mm512_dpwssd_epi32(self.0, w.0, _mm512_set1_epi32(x.cast::<i32>().read_unaligned())))
+    }
+
+    #[inline(always)]
+    unsafe fn add_product(self, a: Self, b: Self) -> Self {
+        Self(_mm512_add_epi32(self.0, _mm512_mullo_epi32(a.0, b.0)))
+    }
+
+    #[inline(always)]
+    unsafe fn zero_floats() -> __m512 {
+        _mm512_setzero_ps()
+    }
+
+    #[inline(always)]
+    unsafe fn load_floats(tile: *const u8, stride: usize) -> __m512 {
+        let first = _mm512_castps256_ps512(_mm256_loadu_ps(tile.cast()));
+        _mm512_insertf32x8::<1>(first, _mm256_loadu_ps(tile.add(stride).cast()))
+    }
+
+    #[inline(always)]
+    unsafe fn add_scaled(self, sum: __m512, scale: f32) -> __m512 {
+        _mm512_add_ps(sum, _mm512_mul_ps(_mm512_cvtepi32_ps(self.0), _mm512_set1_ps(scale)))
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+        _mm512_mul_ps(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+        _mm512_sub_ps(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn to_tiles(floats: __m512) -> [[f32; LANES]; 2] {
+        let mut lanes = [[0.0; LANES]; 2];
+        _mm512_storeu_ps(lanes.as_mut_ptr().cast(), floats);
+        lanes
+    }
+}
