@@ -22,6 +22,9 @@ mod avx2;
 #[cfg(feature = "std")]
 pub mod contract;
 mod lanes;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "pointers whose bounds are asserted at the door")]
+mod product;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "intrinsics on pointers whose bounds are asserted at the door")]

@@ -1,7 +1,8 @@
 //! The table for AVX-512 with VNNI, and its 512-bit [`Vector`].
 
-use super::{Vector, q4};
+use super::{Vector, q4::Q4, q8::Q8};
 use crate::isa::{Avx512, Isa, avx512_entry};
+use crate::kernels::product::matmul;
 use crate::kernels::{Kernels, avx2};
 use crate::tensor::{Acts, Matrix, Outputs};
 use core::arch::x86_64::*;
@@ -9,12 +10,13 @@ use kinglet_quant::LANES;
 
 /// The table, against the proof that this machine can run it.
 pub(in crate::kernels) fn kernels(_cpu: Avx512) -> &'static Kernels {
-    static KERNELS: Kernels = Kernels { isa: Isa::Avx512, matmul_q4, ..avx2::KERNELS };
+    static KERNELS: Kernels = Kernels { isa: Isa::Avx512, matmul_q4, matmul_q8, ..avx2::KERNELS };
     &KERNELS
 }
 
 avx512_entry! {
-    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = q4::matmul::<Zmm>;
+    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q4<Zmm>>;
+    fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q8<Zmm>>;
 }
 
 /// See [`Vector`].
@@ -25,7 +27,7 @@ struct Zmm(__m512i);
 impl Vector for Zmm {
     type Floats = __m512;
     const TILES: usize = 2;
-    const TOKENS: usize = 12;
+    const TOKENS: usize = 6;
 
     #[inline(always)]
     unsafe fn zero() -> Self {
@@ -48,6 +50,28 @@ impl Vector for Zmm {
     unsafe fn load_u8_pairs(tile: *const u8, stride: usize) -> Self {
         let first = _mm256_castsi128_si256(_mm_loadu_si128(tile.cast()));
         Self(_mm512_cvtepu8_epi16(_mm256_inserti128_si256::<1>(first, _mm_loadu_si128(tile.add(stride).cast()))))
+    }
+
+    #[inline(always)]
+    unsafe fn interleave_u8(tile: *const u8, stride: usize) -> Self {
+        let first = _mm256_castsi128_si256(_mm_loadu_si128(tile.cast()));
+        let both = _mm256_inserti128_si256::<1>(first, _mm_loadu_si128(tile.add(stride).cast()));
+        Self(_mm512_cvtepu8_epi16(_mm256_unpacklo_epi8(both, _mm256_srli_si256::<8>(both))))
+    }
+
+    #[inline(always)]
+    unsafe fn shift_left<const BITS: u32>(self) -> Self {
+        Self(_mm512_slli_epi32::<BITS>(self.0))
+    }
+
+    #[inline(always)]
+    unsafe fn minus(self, a: Self) -> Self {
+        Self(_mm512_sub_epi32(self.0, a.0))
+    }
+
+    #[inline(always)]
+    unsafe fn plus_128(self) -> Self {
+        Self(_mm512_xor_si512(self.0, _mm512_set1_epi8(i8::MIN)))
     }
 
     #[inline(always)]

@@ -1,7 +1,8 @@
 //! The table for AVX-VNNI, and its 256-bit [`Vector`].
 
-use super::{Vector, q4};
+use super::{Vector, q4::Q4, q8::Q8};
 use crate::isa::{AvxVnni, Isa, avxvnni_entry};
+use crate::kernels::product::matmul;
 use crate::kernels::{Kernels, avx2};
 use crate::tensor::{Acts, Matrix, Outputs};
 use core::arch::x86_64::*;
@@ -9,12 +10,13 @@ use kinglet_quant::LANES;
 
 /// The table, against the proof that this machine can run it: what has no dot product is that of AVX2.
 pub(in crate::kernels) fn kernels(_cpu: AvxVnni) -> &'static Kernels {
-    static KERNELS: Kernels = Kernels { isa: Isa::AvxVnni, matmul_q4, ..avx2::KERNELS };
+    static KERNELS: Kernels = Kernels { isa: Isa::AvxVnni, matmul_q4, matmul_q8, ..avx2::KERNELS };
     &KERNELS
 }
 
 avxvnni_entry! {
-    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = q4::matmul::<Ymm>;
+    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q4<Ymm>>;
+    fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q8<Ymm>>;
 }
 
 /// See [`Vector`].
@@ -25,7 +27,7 @@ struct Ymm(__m256i);
 impl Vector for Ymm {
     type Floats = __m256;
     const TILES: usize = 1;
-    const TOKENS: usize = 6;
+    const TOKENS: usize = 4;
 
     #[inline(always)]
     unsafe fn zero() -> Self {
@@ -45,6 +47,27 @@ impl Vector for Ymm {
     #[inline(always)]
     unsafe fn load_u8_pairs(tile: *const u8, _: usize) -> Self {
         Self(_mm256_cvtepu8_epi16(_mm_loadu_si128(tile.cast())))
+    }
+
+    #[inline(always)]
+    unsafe fn interleave_u8(tile: *const u8, _: usize) -> Self {
+        let pairs = _mm_unpacklo_epi8(_mm_loadl_epi64(tile.cast()), _mm_loadl_epi64(tile.add(8).cast()));
+        Self(_mm256_cvtepu8_epi16(pairs))
+    }
+
+    #[inline(always)]
+    unsafe fn shift_left<const BITS: u32>(self) -> Self {
+        Self(_mm256_sll_epi32(self.0, _mm_cvtsi32_si128(BITS as i32)))
+    }
+
+    #[inline(always)]
+    unsafe fn minus(self, a: Self) -> Self {
+        Self(_mm256_sub_epi32(self.0, a.0))
+    }
+
+    #[inline(always)]
+    unsafe fn plus_128(self) -> Self {
+        Self(_mm256_xor_si256(self.0, _mm256_set1_epi8(i8::MIN)))
     }
 
     #[inline(always)]
