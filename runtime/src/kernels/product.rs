@@ -74,6 +74,13 @@ impl<const P: usize> Operands<P> {
         group * UNITS..((group + 1) * UNITS).min(self.padded / UNIT)
     }
 
+    /// The blocks of a group.
+    #[inline(always)]
+    pub(super) fn blocks(&self, group: usize) -> Range<usize> {
+        let units = self.units(group);
+        units.start * (UNIT / BLOCK)..units.end * (UNIT / BLOCK)
+    }
+
     /// Unit `u` of register `p`.
     #[inline(always)]
     pub(super) unsafe fn unit<Q: Product>(&self, p: usize, u: usize) -> *const u8 {

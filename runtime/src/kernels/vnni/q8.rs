@@ -9,7 +9,7 @@
 use super::{Vector, add_scaled};
 use crate::kernels::product::{Operands, Product};
 use core::marker::PhantomData;
-use kinglet_quant::{BLOCK, DType, LANES, UNIT, q8};
+use kinglet_quant::{BLOCK, DType, LANES, q8};
 
 /// See [`Product`].
 pub(super) struct Q8<V>(PhantomData<V>);
@@ -29,26 +29,28 @@ impl<V: Vector> Product for Q8<V> {
         let mut products = [[V::zero_floats(); T]; P];
         for group in 0..o.groups() {
             let mut product = [[V::zero(); T]; P];
-            for u in o.units(group) {
-                o.prefetch::<Self>(u);
-                for block in 0..UNIT / BLOCK {
-                    let mut dots = [[V::zero(); T]; P];
-                    for load in 0..BLOCK / 4 {
-                        let at = LANES * 4 * (BLOCK / 4 * block + load);
-                        let signed: [V; P] = core::array::from_fn(|p| V::load(o.unit::<Self>(p, u).add(at), o.strides[p]));
-                        let weights = signed.map(|v| v.plus_128());
-                        for t in 0..T {
-                            let x = o.quants(t, u * UNIT + block * BLOCK + 4 * load);
-                            for p in 0..P {
-                                dots[p][t] = dots[p][t].add_dot4(weights[p], x);
-                            }
+            // Block by block and not unit by unit: a loop of two would be unrolled, and both blocks' sums at once spill.
+            for b in o.blocks(group) {
+                let (u, block) = (b / 2, b % 2);
+                if block == 0 {
+                    o.prefetch::<Self>(u);
+                }
+                let mut dots = [[V::zero(); T]; P];
+                for load in 0..BLOCK / 4 {
+                    let at = LANES * 4 * (BLOCK / 4 * block + load);
+                    let signed: [V; P] = core::array::from_fn(|p| V::load(o.unit::<Self>(p, u).add(at), o.strides[p]));
+                    let weights = signed.map(|v| v.plus_128());
+                    for t in 0..T {
+                        let x = o.quants(t, b * BLOCK + 4 * load);
+                        for p in 0..P {
+                            dots[p][t] = dots[p][t].add_dot4(weights[p], x);
                         }
                     }
-                    for p in 0..P {
-                        let scales = V::load_u8(o.unit::<Self>(p, u).add(q8::SCALES_AT + LANES * block), o.strides[p]);
-                        for t in 0..T {
-                            product[p][t] = product[p][t].add_product(dots[p][t], scales);
-                        }
+                }
+                for p in 0..P {
+                    let scales = V::load_u8(o.unit::<Self>(p, u).add(q8::SCALES_AT + LANES * block), o.strides[p]);
+                    for t in 0..T {
+                        product[p][t] = product[p][t].add_product(dots[p][t], scales);
                     }
                 }
             }
