@@ -37,7 +37,7 @@ QUICK = {**FULL, "models": "smollm2", "pairs": "q4:Q4_0,q8:Q8_0", "builds": "nat
 PROMPT = SENTENCE + "One day"
 COLD_SHARE = 0.5  # of the file must come from the disk, or the cache was not cold
 BUSY = 0.5  # load of a machine that is not idle
-MUST_AGREE = ("tokens", "isa", "prompt", "programs", "files")  # between the parts of a resumed run
+MUST_AGREE = ("tokens", "trial_rounds", "isa", "prompt", "programs", "files")  # between the parts of a resumed run
 
 
 def parse_arguments():
@@ -52,6 +52,7 @@ def parse_arguments():
     parser.add_argument("--tests", metavar="TEST,...", help=f"default: {FULL['tests']}")
     parser.add_argument("--threads", metavar="N,...", help=f"default: {FULL['threads']}")
     parser.add_argument("--rounds", metavar="N", type=int, help=f"default: {FULL['rounds']}")
+    parser.add_argument("--trial-rounds", metavar="N", type=int, default=1, help="rounds in which a peer runs all its variants; then its best; default: 1")
     parser.add_argument("-n", "--tokens", metavar="N", type=int, help=f"tokens that are generated; default: {FULL['tokens']}")
     parser.add_argument("--prompt", default=PROMPT, help="the prompt of ttft")
     parser.add_argument("--quick", action="store_true", help="smaller defaults: one round of a few tests of SmolLM2")
@@ -87,8 +88,8 @@ def parse_arguments():
             raise ValueError
     except ValueError:
         parser.error(f"--threads: expected numbers above 0, got {args.threads!r}")
-    if args.rounds < 1 or args.tokens < 1:
-        parser.error("--rounds, --tokens: expected numbers above 0")
+    if min(args.rounds, args.tokens, args.trial_rounds) < 1:
+        parser.error("--rounds, --trial-rounds, --tokens: expected numbers above 0")
     if args.bless:
         args.builds, args.peer, args.rounds, args.threads = [], [], 1, [max(args.threads)]
         args.tests = [test for test in args.tests if is_speed(test)]
@@ -165,7 +166,7 @@ class Comparison:
         self.settings = {"tokens": args.tokens, "prompt": args.prompt, "rss_prompt": args.work / "prompt.txt"}
         self.settings["rss_prompt"].write_text(SENTENCE * RSS_SENTENCES)
         self.head = {
-            "machine": machine(), "commit": commit(), "tokens": args.tokens, "isa": args.isa, "prompt": args.prompt,
+            "machine": machine(), "commit": commit(), "tokens": args.tokens, "trial_rounds": args.trial_rounds, "isa": args.isa, "prompt": args.prompt,
             "load_at_start": os.getloadavg()[0], "files": self.files,
             "programs": {name: {"path": str(path), "sha256": prepare.sha256(path), "version": version(path)}
                          for name, path in {**self.kinglets, **self.peers}.items()},
@@ -218,9 +219,9 @@ class Comparison:
             os.replace(path, f"{path}.previous")
             say(f"{path} is kept as {path.name}.previous")
 
-    def save(self):
+    def save(self, **more):
         partial = self.args.json.with_name(self.args.json.name + ".partial-json")
-        partial.write_text(json.dumps({"head": self.head, "rows": self.rows(), "samples": self.samples}, indent=1) + "\n")
+        partial.write_text(json.dumps({"head": self.head, **more, "samples": self.samples}, indent=1) + "\n")
         os.replace(partial, self.args.json)
 
     def rows(self):
@@ -242,22 +243,21 @@ class Comparison:
         return made
 
     def variants(self, contender, task, number):
-        """All in the first round, the best of them afterwards; none where all failed."""
-        tried = {s["variant"] for s in self.samples if s["contender"] == contender.key() and report.task_of(s) == task and s["round"] < number}
-        if not tried:
-            try:
-                return contender.variants(task)
-            except Failed:
-                return {"": []}  # and `take` will say why
-        best = report.best_variant(self.samples, task, contender.key())
-        return {} if best is None else {best: contender.variants(task)[best]}
+        """All in the rounds on trial, the best of them afterwards; none where all failed."""
+        if number >= self.args.trial_rounds:
+            best = report.best_variant(self.samples, task, contender.key())
+            return {} if best is None else {best: contender.variants(task)[best]}
+        try:
+            return contender.variants(task)
+        except Failed:
+            return {"": []}  # and `take` will say why
 
     def take(self, number, contender, task, variant, flags):
         where = {"round": number, "model": task.model, "kind": task.test.kind, "size": task.test.size, "threads": task.threads,
                  "contender": contender.key(), "name": contender.name, "file": contender.file, "variant": variant}
         if any(all(s[k] == v for k, v in where.items()) for s in self.samples):
             return
-        named = f"round {number + 1}: {task.model} {title(task.test, self.args.tokens)}, {task.threads} threads: {contender.key()}" + \
+        named = f"round {number + 1}: {task.model} {title(task.test, self.args.tokens)}, {task.threads} thread{'s' * (task.threads > 1)}: {contender.key()}" + \
             (f" ({variant})" if variant else "")
         load, start = os.getloadavg()[0], time.time()
         try:
@@ -266,7 +266,7 @@ class Comparison:
             self.wrong = True
             sample = {"failed": str(error)}
             say(f"{named}: FAILED: {error}")
-        sample = {**where, **sample, "load": load, "took": time.time() - start}
+        sample = {**where, "trial": number < self.args.trial_rounds, **sample, "load": load, "took": time.time() - start}
         if "value" in sample:
             unit = "tokens/s" if is_speed(task.test) else "bytes" if task.test.kind == "rss" else "s"
             say(f"{named}: {report.shown(sample['value'], unit)}")
@@ -309,11 +309,14 @@ class Comparison:
                         self.take(number, contender, task, variant, flags)
             say(f"round {number + 1} of {self.args.rounds} took {(time.time() - start) / 60:.1f} minutes")
 
-    def print_table(self):
+    def finish(self):
+        rows = self.rows()
+        self.save(rows=rows)
         if not self.args.bless:
-            print(report.table(self.rows(), self.head["files"]), end="")
+            print(report.table(rows, self.head["files"]), end="", flush=True)
         if any(s.get("no_golden") for s in self.samples):
             say("some rows have no golden hash to be held to; --bless with the same -n writes them")
+        self.wrong = self.wrong or any("refused" in r["kinglet"] for r in rows)
 
 
 def main():
@@ -327,7 +330,7 @@ def main():
     try:
         comparison = Comparison(args)
         comparison.run()
-        comparison.print_table()
+        comparison.finish()
         say(f"everything is in {args.json}")
         return 1 if comparison.wrong else 0
     except Failed as error:
@@ -338,7 +341,7 @@ def main():
         return 1
     except KeyboardInterrupt:
         if comparison and comparison.samples:
-            comparison.print_table()
+            comparison.finish()
             say(f"interrupted; {args.json} has what was measured, --resume goes on")
         else:
             say("interrupted")

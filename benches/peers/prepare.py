@@ -117,8 +117,7 @@ def files(work, models, forms, kinds, quantizer):
     for model in models:
         wanted = [kgl_path(work, model, form) for form in forms] + [gguf_path(work, model, kind) for kind in kinds]
         if not all(path.is_file() for path in wanted):
-            if not existing_builds(work):
-                tools(work, ["native"])
+            tools(work, existing_builds(work) or ["native"])
             checkpoint(work, model)
         folder, told = MODELS[model]
         for form in forms:

@@ -16,12 +16,14 @@ def task_of(sample):
 
 
 def best_variant(samples, task, contender):
-    """The variant that did best in the first round that has any; None if all failed or none ran."""
-    own = [s for s in samples if s["contender"] == contender and task_of(s) == task and "value" in s]
-    if not own:
+    """The variant with the best median over the rounds on trial; None if all failed or none ran."""
+    values = {}
+    for s in samples:
+        if s["contender"] == contender and s["trial"] and "value" in s and task_of(s) == task:
+            values.setdefault(s["variant"], []).append(s["value"])
+    if not values:
         return None
-    first = [s for s in own if s["round"] == own[0]["round"]]
-    return (max if is_speed(task.test) else min)(first, key=lambda s: s["value"])["variant"]
+    return (max if is_speed(task.test) else min)(values, key=lambda variant: statistics.median(values[variant]))
 
 
 def side(samples, task, contender):

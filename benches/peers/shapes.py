@@ -9,7 +9,7 @@
 
 A weight is the sum of four random bytes less 510, times a step that gives its matrix the deviation 1/sqrt(columns),
 rounded to BF16. The bytes are raw words of NumPy's PCG64, whose stream NumPy promises never to change, seeded by the
-tensor's name; no distribution of NumPy's is used. So the files are the same on every machine, with every version.
+tensor's name; no distribution of NumPy's is used. So the weights are the same on every machine, with every version.
 
 The vocabularies are those that llama.cpp's source carries for its own tests (WORK_DIR/llama_cpp_python-*). So text goes in
 and out, merges and special tokens cost what they cost, though what comes out means nothing. One tensor is in memory at a time.
