@@ -236,6 +236,8 @@ class Comparison:
             for form in dict.fromkeys(form for form, _ in self.args.pairs):
                 for other in others:
                     add(f"{other} {form}", f"{first} {form}")
+                if not others and not self.peers:
+                    add(f"{first} {form}", None)
             for form, kind in self.args.pairs:
                 for kinglet in self.kinglets:
                     for peer in self.peers:

@@ -9,6 +9,7 @@ from measure import Task, Test, is_speed, title
 
 HEAD = ["test", "threads", "Kinglet", "median (least to greatest)", "peer", "median (least to greatest)", "ratio", "by round", "logits"]
 RIGHT = {"threads", "ratio"}
+ALONE = {}
 
 
 def task_of(sample):
@@ -55,7 +56,9 @@ def side(samples, task, contender):
 
 
 def row(samples, task, tokens, ours, theirs):
-    left, right = side(samples, task, ours), side(samples, task, theirs)
+    """A contender beside another, or alone; None where one of them has not run."""
+    left = side(samples, task, ours)
+    right = side(samples, task, theirs) if theirs else ALONE
     if left is None or right is None:
         return None
     made = {"model": task.model, "test": title(task.test, tokens), "threads": task.threads, "kinglet": left, "peer": right,
@@ -81,15 +84,18 @@ def shown(value, unit):
 
 
 def cell(side, unit):
-    for wrong in ("refused", "failed"):
-        if wrong in side:
-            return f"{wrong.upper()}: {side[wrong].splitlines()[0].replace('|', '/')}" if wrong == "refused" else "FAILED"
+    if not side:
+        return "–"
+    if "refused" in side:
+        return f"REFUSED: {side['refused']}"
+    if "failed" in side:
+        return "FAILED"
     marks = " (not cold)" if side.get("warm") else ""
     return f"{shown(side['median'], unit)} ({shown(side['least'], unit).split()[0]} to {shown(side['greatest'], unit).split()[0]}){marks}"
 
 
 def label(side):
-    return f"{side['name']} {side['file']}" + (f" ({side['variant']})" if side["variant"] else "")
+    return "–" if not side else f"{side['name']} {side['file']}" + (f" ({side['variant']})" if side["variant"] else "")
 
 
 def table(rows, files):
@@ -97,7 +103,7 @@ def table(rows, files):
     lines = []
     for model in dict.fromkeys(r["model"] for r in rows):
         own = [r for r in rows if r["model"] == model]
-        used = dict.fromkeys(s["file"] for r in own for s in (r["kinglet"], r["peer"]))
+        used = dict.fromkeys(s["file"] for r in own for s in (r["kinglet"], r["peer"]) if s)
         sizes = ", ".join(f"{file} {files[f'{model}.{file}']['bytes'] / 1e6:,.1f} MB" for file in used)
         lines += [f"### {model}", "", f"Files: {sizes}.", "", f"| {' | '.join(HEAD)} |"]
         lines.append(f"| {' | '.join('---:' if name in RIGHT else '---' for name in HEAD)} |")
