@@ -209,6 +209,7 @@ class Comparison:
                         raise Failed(f"--resume {path}: {name} changed ({changed[0]}); start anew, without --resume")
                 # What failed or was interrupted is tried again.
                 self.samples = [s for s in before["samples"] if "value" in s and not s.get("refused")]
+                self.head["load_at_start"] = max(self.head["load_at_start"], before["head"]["load_at_start"])
                 for name in ("files", "programs"):
                     self.head[name] = {**before["head"][name], **self.head[name]}
             except FileNotFoundError:
@@ -316,6 +317,8 @@ class Comparison:
         self.save(rows=rows)
         if not self.args.bless:
             print(report.table(rows, self.head["files"]), end="", flush=True)
+            if self.head["load_at_start"] > BUSY:
+                print(f"\nThe machine was busy, with a load of {self.head['load_at_start']:.2f} at the start: not to be quoted.", flush=True)
         if any(s.get("no_golden") for s in self.samples):
             say("some rows have no golden hash to be held to; --bless with the same -n writes them")
         self.wrong = self.wrong or any("refused" in r["kinglet"] for r in rows)
