@@ -3,7 +3,7 @@
 //! Products of quantised numbers, float products and the integer primitives of attention are written by hand; the
 //! rest is the bodies of [`super::lanes`], compiled with this instruction set.
 
-mod dots;
+pub(super) mod dots;
 mod float;
 mod q4;
 mod q8;
