@@ -12,6 +12,9 @@ use kinglet_quant::{LANES, act};
 /// Query rows that one pass over a block serves. Four rows of sums are 1 KiB of stack, and four accumulators leave
 /// room for the operands in 16 registers.
 pub(super) const ROWS: usize = 4;
+/// Up to this many rows, as when one token is decoded, a block takes less time than its memory needs to arrive, and the
+/// next one is prefetched meanwhile.
+const PREFETCH_ROWS: usize = 2 * ROWS;
 /// Tiles of eight positions in a block, and tiles of eight channels that go through one buffer of a block's length.
 pub(super) const TILES: usize = BLOCK / LANES;
 
@@ -22,11 +25,13 @@ pub(super) trait Dots {
     /// A register of the float part.
     type Eight: Eight;
 
-    /// `out[r][p] = Σ_c queries[r][c] * key[p][c]` for the positions of a block.
-    fn scores<const R: usize>(keys: &[i8], queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]);
+    /// `out[r][p] = Σ_c queries[r][c] * key[p][c]` for the positions of a block. May prefetch `next`, which is empty or as
+    /// long as `keys`.
+    fn scores<const R: usize>(keys: &[i8], next: &[i8], queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]);
 
     /// `out[r][d] = Σ_p weights[r][p] * value[p][d]` over a block, for the channels of at most [`TILES`] value tiles.
-    fn values<const R: usize>(tiles: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]);
+    /// May prefetch `next`, which is empty or as long as `tiles`.
+    fn values<const R: usize>(tiles: &[i8], next: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]);
 
     /// Numbers in 0..=127 as bytes.
     fn narrow(numbers: &[i32; BLOCK], out: &mut [u8; BLOCK]);
@@ -218,10 +223,13 @@ pub(super) fn attend_i8<D: Dots>(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, s
     begin(rows, head_dim, out);
     let mut buffers = Buffers { sums: [[0; BLOCK]; ROWS], scores: [[0.0; BLOCK]; ROWS], weights: [[0; BLOCK]; ROWS] };
 
-    for block in blocks(queries.reach, span) {
+    let reached = blocks(queries.reach, span);
+    for block in reached.clone() {
         let place = block % stored;
         let keys = &cache.keys[place * BLOCK * head_dim..][..BLOCK * head_dim];
         let values = &cache.values[place * BLOCK * head_dim..][..BLOCK * head_dim];
+        let next = (block + 1) % stored * BLOCK * head_dim;
+        let is_prefetched = rows <= PREFETCH_ROWS && block + 1 < reached.end;
         let key_scales = &cache.key_scales.as_chunks::<BLOCK>().0[place];
         let value_scales = &cache.value_scales.as_chunks::<BLOCK>().0[place];
         for first in (0..rows).step_by(ROWS) {
@@ -234,7 +242,9 @@ pub(super) fn attend_i8<D: Dots>(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, s
                 sum: &mut out.sum[rows.clone()],
                 acc: &mut out.acc[rows.start * head_dim..rows.end * head_dim],
             };
-            let block = Block { start: block * BLOCK, keys, key_scales, values, value_scales };
+            let len = if is_prefetched && first == 0 { BLOCK * head_dim } else { 0 };
+            let (next_keys, next_values) = (&cache.keys[next..][..len], &cache.values[next..][..len]);
+            let block = Block { start: block * BLOCK, keys, key_scales, values, value_scales, next_keys, next_values };
             match rows.len() {
                 1 => attend_block::<D, 1>(block, chunk, &mut buffers),
                 2 => attend_block::<D, 2>(block, chunk, &mut buffers),
@@ -253,6 +263,9 @@ struct Block<'a> {
     key_scales: &'a [f32; BLOCK],
     values: &'a [i8],
     value_scales: &'a [f32; BLOCK],
+    /// What to prefetch meanwhile: the next block's, or nothing.
+    next_keys: &'a [i8],
+    next_values: &'a [i8],
 }
 
 /// `R` rows and one block.
@@ -270,7 +283,7 @@ fn attend_block<D: Dots, const R: usize>(block: Block<'_>, chunk: Chunk<'_>, buf
     };
 
     let queries: [&[i8]; R] = core::array::from_fn(|r| &chunk.queries[r * head_dim..][..head_dim]);
-    D::scores(block.keys, queries, sums);
+    D::scores(block.keys, block.next_keys, queries, sums);
     for r in 0..R {
         for p in 0..BLOCK {
             scores[r][p] = (sums[r][p] as f32 * chunk.scales[r]) * block.key_scales[p];
@@ -279,8 +292,9 @@ fn attend_block<D: Dots, const R: usize>(block: Block<'_>, chunk: Chunk<'_>, buf
     let factors = soften::<D::Eight, R>(scores, &ranges, chunk.max, chunk.sum);
     let scales = weigh::<D, R>(scores, block.value_scales, sums, weights);
 
+    let mut next_pieces = block.next_values.chunks(TILES * LANES * BLOCK);
     for (piece, values) in block.values.chunks(TILES * LANES * BLOCK).enumerate() {
-        D::values(values, weights, sums);
+        D::values(values, next_pieces.next().unwrap_or_default(), weights, sums);
         for r in 0..R {
             // A row that does not reach this block must not be touched: even `acc * 1 + 0` can turn -0 into +0.
             if !ranges[r].is_empty() {
@@ -332,6 +346,37 @@ pub(super) fn attend_f32(cache: &CacheF32<'_>, queries: &QueriesF32<'_>, span: u
             for (acc, sum) in acc.iter_mut().zip(sums) {
                 *acc = *acc * c + *sum;
             }
+        }
+    }
+}
+
+/// Entry `merge`.
+#[inline(always)]
+pub(super) fn merge(later: &Partials<'_>, out: &mut Partials<'_>) {
+    let rows = out.max.len();
+    assert!(out.sum.len() == rows && later.max.len() == rows && later.sum.len() == rows && out.acc.len() == later.acc.len());
+    if rows == 0 {
+        return;
+    }
+    let head_dim = out.acc.len() / rows;
+    for row in 0..rows {
+        let channels = row * head_dim..(row + 1) * head_dim;
+        let (a, b) = (&mut out.acc[channels.clone()], &later.acc[channels]);
+        let (a_max, b_max) = (out.max[row], later.max[row]);
+        if a_max == f32::NEG_INFINITY || b_max == f32::NEG_INFINITY {
+            out.sum[row] += later.sum[row];
+            if a_max == f32::NEG_INFINITY {
+                out.max[row] = b_max;
+                a.copy_from_slice(b);
+            }
+            continue;
+        }
+        let m = lanes::greater(a_max, b_max);
+        let (a_factor, b_factor) = (math::exp_nonpositive(a_max - m), math::exp_nonpositive(b_max - m));
+        out.max[row] = m;
+        out.sum[row] = out.sum[row] * a_factor + later.sum[row] * b_factor;
+        for (a, b) in a.iter_mut().zip(b) {
+            *a = *a * a_factor + b * b_factor;
         }
     }
 }

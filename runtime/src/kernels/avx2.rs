@@ -38,6 +38,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     add,
     attend_i8,
     attend_f32,
+    merge,
 };
 
 avx2_entry! {
@@ -54,6 +55,7 @@ avx2_entry! {
     fn add(x: &[f32], y: &mut [f32]) = lanes::add;
     fn attend_i8(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_i8::<dots::Avx2Dots>;
     fn attend_f32(cache: &CacheF32<'_>, queries: &QueriesF32<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_f32;
+    fn merge(later: &Partials<'_>, out: &mut Partials<'_>) = attend::merge;
 }
 
 #[inline(always)]

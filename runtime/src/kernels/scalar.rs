@@ -26,6 +26,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     add: lanes::add,
     attend_i8,
     attend_f32: attend::attend_f32,
+    merge: attend::merge,
 };
 
 /// Bytes of four inputs of eight rows; four of them share a 32-bit lane.
@@ -184,7 +185,7 @@ struct Scalar;
 impl Dots for Scalar {
     type Eight = lanes::Lanes;
 
-    fn scores<const R: usize>(keys: &[i8], queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]) {
+    fn scores<const R: usize>(keys: &[i8], _next: &[i8], queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]) {
         for (query, out) in queries.iter().zip(out) {
             let out = out.as_chunks_mut::<LANES>().0;
             for tile in 0..TILES {
@@ -200,7 +201,7 @@ impl Dots for Scalar {
         }
     }
 
-    fn values<const R: usize>(tiles: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]) {
+    fn values<const R: usize>(tiles: &[i8], _next: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]) {
         for (weights, out) in weights.iter().zip(out) {
             for (tile, out) in tiles.chunks_exact(LANES * BLOCK).zip(out.as_chunks_mut::<LANES>().0) {
                 let mut gang = [0; GANG];

@@ -14,15 +14,15 @@ impl Dots for Avx2Dots {
     type Eight = Ymm;
 
     #[inline(always)]
-    fn scores<const R: usize>(keys: &[i8], queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]) {
+    fn scores<const R: usize>(keys: &[i8], next: &[i8], queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]) {
         // SAFETY: this type is named only by the entry of the AVX2 table, which runs with the features.
-        unsafe { scores(keys, queries, out) }
+        unsafe { scores(keys, next, queries, out) }
     }
 
     #[inline(always)]
-    fn values<const R: usize>(tiles: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]) {
+    fn values<const R: usize>(tiles: &[i8], next: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]) {
         // SAFETY: as in `scores`.
-        unsafe { values(tiles, weights, out) }
+        unsafe { values(tiles, next, weights, out) }
     }
 
     #[inline(always)]
@@ -68,6 +68,15 @@ impl Eight for Ymm {
     }
 }
 
+/// Prefetches the lines of `bytes` bytes.
+#[inline(always)]
+pub(in crate::kernels) fn prefetch(first: *const i8, bytes: usize) {
+    for line in (0..bytes).step_by(64) {
+        // SAFETY: a prefetch reads nothing; only entries of tables with AVX2 call this.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(line)) };
+    }
+}
+
 /// Entry `narrow` of [`Dots`], for tables with AVX2.
 #[inline(always)]
 pub(in crate::kernels) fn narrow(numbers: &[i32; BLOCK], out: &mut [u8; BLOCK]) {
@@ -86,13 +95,16 @@ pub(in crate::kernels) fn narrow(numbers: &[i32; BLOCK], out: &mut [u8; BLOCK]) 
 
 #[inline(never)]
 #[target_feature(enable = "avx2")]
-fn scores<const R: usize>(keys: &[i8], queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]) {
+fn scores<const R: usize>(keys: &[i8], next: &[i8], queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]) {
     let head_dim = queries[0].len();
     assert!(head_dim.is_multiple_of(4) && queries.iter().all(|query| query.len() == head_dim));
     assert!(keys.len() >= BLOCK * head_dim);
     let ones = _mm256_set1_epi16(1);
     for tile in 0..TILES {
         let mut sums = [_mm256_setzero_si256(); R];
+        if !next.is_empty() {
+            prefetch(next.as_ptr().wrapping_add(tile * LANES * head_dim), LANES * head_dim);
+        }
         for c in (0..head_dim).step_by(4) {
             // SAFETY: a tile has `LANES * head_dim` bytes, `LANES` for each channel, and lies within `keys`.
             let keys = unsafe { _mm256_loadu_si256(keys.as_ptr().add(LANES * (tile * head_dim + c)).cast()) };
@@ -113,12 +125,15 @@ fn scores<const R: usize>(keys: &[i8], queries: [&[i8]; R], out: &mut [[i32; BLO
 
 #[inline(never)]
 #[target_feature(enable = "avx2")]
-fn values<const R: usize>(tiles: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]) {
+fn values<const R: usize>(tiles: &[i8], next: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]) {
     let count = tiles.len() / (LANES * BLOCK);
     assert!(count <= TILES);
     let ones = _mm256_set1_epi16(1);
     for tile in 0..count {
         let mut sums = [_mm256_setzero_si256(); R];
+        if !next.is_empty() {
+            prefetch(next.as_ptr().wrapping_add(tile * LANES * BLOCK), LANES * BLOCK);
+        }
         for p in (0..BLOCK).step_by(4) {
             // SAFETY: a tile has `LANES * BLOCK` bytes, `LANES` for each position, and lies within `tiles`.
             let values = unsafe { _mm256_loadu_si256(tiles.as_ptr().add(LANES * (tile * BLOCK + p)).cast()) };

@@ -11,13 +11,14 @@ use kinglet_quant::LANES;
 
 /// The table, against the proof that this machine can run it.
 pub(in crate::kernels) fn kernels(_cpu: Avx512) -> &'static Kernels {
-    static KERNELS: Kernels = Kernels { isa: Isa::Avx512, matmul_q4, attend_i8, ..avx2::KERNELS };
+    static KERNELS: Kernels = Kernels { isa: Isa::Avx512, matmul_q4, attend_i8, merge, ..avx2::KERNELS };
     &KERNELS
 }
 
 avx512_entry! {
     fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = q4::matmul::<Zmm>;
     fn attend_i8(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_i8::<VnniDots<Zmm>>;
+    fn merge(later: &Partials<'_>, out: &mut Partials<'_>) = attend::merge;
 }
 
 /// See [`Vector`].

@@ -21,7 +21,7 @@ impl<V: Vector> Dots for VnniDots<V> {
     type Eight = dots::Ymm;
 
     #[inline(always)]
-    fn scores<const R: usize>(keys: &[i8], queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]) {
+    fn scores<const R: usize>(keys: &[i8], next: &[i8], queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]) {
         let head_dim = queries[0].len();
         assert!(head_dim.is_multiple_of(4) && queries.iter().all(|query| query.len() == head_dim));
         assert!(keys.len() == BLOCK * head_dim);
@@ -30,20 +30,20 @@ impl<V: Vector> Dots for VnniDots<V> {
         // the gangs, and the entry that names this type has the features.
         unsafe {
             let queries = queries.map(<[i8]>::as_ptr);
-            products::<V, R>(keys.as_ptr(), TILES, head_dim / 4, offsets, out, |sum, keys, r, gang| {
+            products::<V, R>(keys.as_ptr(), next, TILES, head_dim / 4, offsets, out, |sum, keys, r, gang| {
                 sum.add_dot4(keys.plus_128(), queries[r].add(4 * gang))
             });
         }
     }
 
     #[inline(always)]
-    fn values<const R: usize>(tiles: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]) {
+    fn values<const R: usize>(tiles: &[i8], next: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]) {
         let count = tiles.len() / (LANES * BLOCK);
         assert!(count <= TILES);
         // SAFETY: `count` tiles of `BLOCK / 4` gangs lie in `tiles`, the weights of a row have four bytes for each of the
         // gangs, and the entry that names this type has the features.
         unsafe {
-            products::<V, R>(tiles.as_ptr(), count, BLOCK / 4, [0; R], out, |sum, values, r, gang| {
+            products::<V, R>(tiles.as_ptr(), next, count, BLOCK / 4, [0; R], out, |sum, values, r, gang| {
                 sum.add_unsigned_dot4(weights[r].as_ptr().add(4 * gang), values)
             });
         }
@@ -62,6 +62,7 @@ impl<V: Vector> Dots for VnniDots<V> {
 #[inline(always)]
 unsafe fn products<V: Vector, const R: usize>(
     tiles: *const i8,
+    next: &[i8],
     count: usize,
     gangs: usize,
     start: [i32; R],
@@ -74,11 +75,11 @@ unsafe fn products<V: Vector, const R: usize>(
         tile += unsafe {
             if tile + V::SIDE_BY_SIDE * V::TILES <= count {
                 match V::SIDE_BY_SIDE {
-                    4 => some_tiles::<V, R, 4>(tiles, tile, count, gangs, start, out, &step),
-                    _ => some_tiles::<V, R, 2>(tiles, tile, count, gangs, start, out, &step),
+                    4 => some_tiles::<V, R, 4>(tiles, next, tile, count, gangs, start, out, &step),
+                    _ => some_tiles::<V, R, 2>(tiles, next, tile, count, gangs, start, out, &step),
                 }
             } else {
-                some_tiles::<V, R, 1>(tiles, tile, count, gangs, start, out, &step)
+                some_tiles::<V, R, 1>(tiles, next, tile, count, gangs, start, out, &step)
             }
         };
     }
@@ -91,6 +92,7 @@ unsafe fn products<V: Vector, const R: usize>(
 #[inline(always)]
 unsafe fn some_tiles<V: Vector, const R: usize, const P: usize>(
     tiles: *const i8,
+    next: &[i8],
     tile: usize,
     count: usize,
     gangs: usize,
@@ -106,6 +108,10 @@ unsafe fn some_tiles<V: Vector, const R: usize, const P: usize>(
         let stride = if tile + 1 < count { tile_bytes } else { 0 };
         let mut sums: [[V; P]; R] = core::array::from_fn(|r| [V::splat(start[r]); P]);
         for gang in 0..gangs {
+            if !next.is_empty() {
+                let bytes = P * V::TILES * GANG;
+                dots::prefetch(next.as_ptr().wrapping_add(tile * tile_bytes + gang * bytes), bytes);
+            }
             let bytes: [V; P] = core::array::from_fn(|p| V::load(first.add(p * V::TILES * tile_bytes + gang * GANG), stride));
             for r in 0..R {
                 for p in 0..P {
