@@ -99,6 +99,8 @@ pub struct Kernels {
     pub attend_i8: fn(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>),
     /// Attention of some query rows over one span of an f32 cache.
     pub attend_f32: fn(cache: &CacheF32<'_>, queries: &QueriesF32<'_>, span: usize, out: &mut Partials<'_>),
+    /// Adds to `out` what a later span gave the same rows.
+    pub merge: fn(later: &Partials<'_>, out: &mut Partials<'_>),
 }
 
 impl Kernels {

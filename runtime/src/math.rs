@@ -35,27 +35,41 @@ pub const EXP_FLUSH: f32 = -87.3;
 #[inline(always)]
 #[must_use]
 pub fn exp(x: f32) -> f32 {
-    const LN2_HIGH: f32 = 0.693_359_4; // 355 / 512
-    const LN2_LOW: f32 = -2.121_944_4e-4;
     // At 89 the product below is already infinite; the clamp keeps n in the range of the exponent field. NaN passes: it compares false.
     let clamped = if x > 89.0 { 89.0 } else { x };
     let clamped = if clamped < -88.0 { -88.0 } else { clamped };
+    let (n, e_r) = reduced_exp(clamped);
+    let half = n >> 1;
+    let result = e_r * power_of_two(half) * power_of_two(n.wrapping_sub(half));
+    if x < EXP_FLUSH { 0.0 } else { result }
+}
 
-    let shifted = clamped * core::f32::consts::LOG2_E + ROUND_F32;
+/// The bits of [`exp`] for `x` that is not above 0 (NaN for NaN, of any payload), for less: no clamp, since what they would
+/// change is replaced by 0, and one factor, since 2^n is normal.
+#[inline(always)]
+#[must_use]
+pub(crate) fn exp_nonpositive(x: f32) -> f32 {
+    let (n, e_r) = reduced_exp(x);
+    let result = e_r * power_of_two(n);
+    if x < EXP_FLUSH { 0.0 } else { result }
+}
+
+/// `n` and `e^r`, see [`exp`].
+#[inline(always)]
+fn reduced_exp(x: f32) -> (i32, f32) {
+    const LN2_HIGH: f32 = 0.693_359_4; // 355 / 512
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let shifted = x * core::f32::consts::LOG2_E + ROUND_F32;
     let n = (shifted.to_bits() as i32).wrapping_sub(ROUND_F32.to_bits() as i32);
     let n_float = shifted - ROUND_F32;
-    let r = (clamped - n_float * LN2_HIGH) - n_float * LN2_LOW;
+    let r = (x - n_float * LN2_HIGH) - n_float * LN2_LOW;
 
     let q = 1.381_446_7e-3_f32;
     let q = q * r + 8.368_781e-3;
     let q = q * r + 4.166_839_3e-2;
     let q = q * r + 0.166_665_2;
     let q = q * r + 0.499_999_94;
-    let e_r = (q * (r * r) + r) + 1.0;
-
-    let half = n >> 1;
-    let result = e_r * power_of_two(half) * power_of_two(n.wrapping_sub(half));
-    if x < EXP_FLUSH { 0.0 } else { result }
+    (n, (q * (r * r) + r) + 1.0)
 }
 
 /// 2^n for n in -126..=127; any other n gives some `f32`.
@@ -199,6 +213,21 @@ mod tests {
         assert!(exp(f32::NAN).is_nan());
         assert!(exp(-f32::NAN).is_nan());
         assert!(exp(88.72) < f32::INFINITY);
+    }
+
+    #[test]
+    fn exp_nonpositive_is_exp() {
+        let bits = |x: f32| (exp_nonpositive(x).to_bits(), exp(x).to_bits());
+        for x in [0.0, -0.0, EXP_FLUSH, EXP_FLUSH.next_up(), EXP_FLUSH.next_down(), -88.0, -1e30, f32::MIN, f32::NEG_INFINITY] {
+            let (ours, exact) = bits(x);
+            assert_eq!(ours, exact, "{x}");
+        }
+        assert!(exp_nonpositive(f32::NAN).is_nan());
+        let step = if cfg!(miri) { 1 << 20 } else { 101 };
+        for x in ((-0.0_f32).to_bits()..=f32::NEG_INFINITY.to_bits()).step_by(step).map(f32::from_bits) {
+            let (ours, exact) = bits(x);
+            assert_eq!(ours, exact, "{x}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! rows pass over it, [`ROWS`] at a time: that many share every load.
 
 use super::attention::{BLOCK, CacheF32, CacheI8, MAX_HEAD_DIM, Partials, QueriesF32, QueriesI8, Reach, SPAN};
-use super::lanes;
+use super::lanes::{self, Lanes};
 use crate::math;
 use core::ops::Range;
 use kinglet_quant::{LANES, act};
@@ -12,18 +12,87 @@ use kinglet_quant::{LANES, act};
 /// Query rows that one pass over a block serves. Four rows of sums are 1 KiB of stack, and four accumulators leave
 /// room for the operands in 16 registers.
 pub(super) const ROWS: usize = 4;
+/// Up to this many rows, as when one token is decoded, a block takes less time than its memory needs to arrive, and the
+/// next one is prefetched meanwhile.
+const PREFETCH_ROWS: usize = 2 * ROWS;
 /// Tiles of eight positions in a block, and tiles of eight channels that go through one buffer of a block's length.
 pub(super) const TILES: usize = BLOCK / LANES;
 
-/// The integer part of attention: exact, so that each instruction set may sum in the order it likes.
+/// What an instruction set supplies. The integer part is exact, so that each may sum in the order it likes.
 ///
 /// Slices have the lengths that the layouts say; `R` is 1..=[`ROWS`].
 pub(super) trait Dots {
-    /// `out[r][p] = Σ_c queries[r][c] * key[p][c]` for the positions of some tiles of a block.
-    fn scores<const R: usize>(keys: &[i8], tiles: Range<usize>, queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]);
+    /// A register of the float part.
+    type Eight: Eight;
+
+    /// `out[r][p] = Σ_c queries[r][c] * key[p][c]` for the positions of a block. May prefetch `next`, which is empty or as
+    /// long as `keys`.
+    fn scores<const R: usize>(keys: &[i8], next: &[i8], queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]);
 
     /// `out[r][d] = Σ_p weights[r][p] * value[p][d]` over a block, for the channels of at most [`TILES`] value tiles.
-    fn values<const R: usize>(tiles: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]);
+    /// May prefetch `next`, which is empty or as long as `tiles`.
+    fn values<const R: usize>(tiles: &[i8], next: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]);
+
+    /// Numbers in 0..=127 as bytes.
+    fn narrow(numbers: &[i32; BLOCK], out: &mut [u8; BLOCK]);
+}
+
+/// Eight lanes of a reduction, in one register: a compiler that is given the array takes it apart.
+pub(super) trait Eight: Copy {
+    fn splat(value: f32) -> Self;
+    fn load(values: &Lanes) -> Self;
+    fn to_lanes(self) -> Lanes;
+    /// `self + other` in every lane.
+    fn plus(self, other: Self) -> Self;
+    /// `other` where it is greater than `self`, else `self`.
+    fn or_greater(self, other: Self) -> Self;
+}
+
+impl Eight for Lanes {
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        [value; LANES]
+    }
+
+    #[inline(always)]
+    fn load(values: &Lanes) -> Self {
+        *values
+    }
+
+    #[inline(always)]
+    fn to_lanes(self) -> Lanes {
+        self
+    }
+
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        core::array::from_fn(|lane| self[lane] + other[lane])
+    }
+
+    #[inline(always)]
+    fn or_greater(self, other: Self) -> Self {
+        core::array::from_fn(|lane| lanes::greater(self[lane], other[lane]))
+    }
+}
+
+/// The greatest of `least` and a block's `x`, in lanes and by the tree of a lane sum; NaN is passed over.
+#[inline(always)]
+fn peak<E: Eight>(least: f32, x: &[f32; BLOCK]) -> f32 {
+    let mut lanes = E::splat(least);
+    for x in x.as_chunks().0 {
+        lanes = lanes.or_greater(E::load(x));
+    }
+    lanes::tree(lanes.to_lanes(), lanes::greater)
+}
+
+/// [`lanes::sum`] of a block.
+#[inline(always)]
+fn sum<E: Eight>(x: &[f32; BLOCK]) -> f32 {
+    let mut lanes = E::splat(0.0);
+    for x in x.as_chunks().0 {
+        lanes = lanes.plus(E::load(x));
+    }
+    lanes::tree(lanes.to_lanes(), |a, b| a + b)
 }
 
 /// The positions of one block that a row reaches, counted from the block's start.
@@ -42,54 +111,73 @@ fn blocks(reach: &[Reach], span: usize) -> Range<usize> {
     start / BLOCK..end.div_ceil(BLOCK).max(start / BLOCK)
 }
 
+/// `value` where a row does not reach.
+#[inline(always)]
+fn fill_outside<const R: usize>(scores: &mut [[f32; BLOCK]; R], ranges: &[Range<usize>; R], value: f32) {
+    for r in 0..R {
+        if ranges[r] != (0..BLOCK) {
+            let (start, len) = (ranges[r].start as u32, ranges[r].len() as u32);
+            for p in 0..BLOCK {
+                let inside = (p as u32).wrapping_sub(start) < len;
+                scores[r][p] = if inside { scores[r][p] } else { value };
+            }
+        }
+    }
+}
+
 /// The running softmax of `R` rows: takes in a block's scores, turns them into `e`, moves `max` and `sum` on, and returns
 /// the factors `c`.
 ///
 /// Out of a row's range its scores may hold anything. Each step goes over all rows before the next begins: a row alone
 /// is one long chain of dependent operations, and rows are what the machine can overlap.
 #[inline(always)]
-fn soften<const R: usize>(scores: &mut [[f32; BLOCK]; R], ranges: &[Range<usize>; R], max: &mut [f32], sum: &mut [f32]) -> [f32; R] {
-    let fill_outside = |scores: &mut [[f32; BLOCK]; R], value| {
-        for (scores, range) in scores.iter_mut().zip(ranges) {
-            if *range != (0..BLOCK) {
-                scores[..range.start].fill(value);
-                scores[range.end..].fill(value);
-            }
-        }
-    };
-    fill_outside(scores, f32::NEG_INFINITY);
+fn soften<E: Eight, const R: usize>(
+    scores: &mut [[f32; BLOCK]; R],
+    ranges: &[Range<usize>; R],
+    max: &mut [f32],
+    sum: &mut [f32],
+) -> [f32; R] {
+    fill_outside(scores, ranges, f32::NEG_INFINITY);
     let (mut m, mut c) = ([0.0; R], [0.0; R]);
     for r in 0..R {
-        m[r] = lanes::peak(max[r], &scores[r]);
+        m[r] = peak::<E>(max[r], &scores[r]);
         c[r] = max[r] - m[r];
     }
     for r in 0..R {
-        let factor = math::exp(c[r]);
+        let factor = math::exp_nonpositive(c[r]);
         c[r] = if max[r] == f32::NEG_INFINITY { 0.0 } else { factor };
-        for s in &mut scores[r] {
-            *s = math::exp(*s - m[r]);
+    }
+    for r in 0..R {
+        for p in 0..BLOCK {
+            scores[r][p] = math::exp_nonpositive(scores[r][p] - m[r]);
         }
     }
-    fill_outside(scores, 0.0);
+    fill_outside(scores, ranges, 0.0);
     for r in 0..R {
+        let sum_here = self::sum::<E>(&scores[r]);
         if !ranges[r].is_empty() {
-            sum[r] = sum[r] * c[r] + lanes::sum(&scores[r]);
+            sum[r] = sum[r] * c[r] + sum_here;
             max[r] = m[r];
         }
     }
     c
 }
 
-/// Turns the `e` of `R` rows, which it spoils, into the weights `u` of a block and returns `peak / 127` of each.
+/// Turns the `e` of `R` rows, which it spoils like `numbers`, into the weights `u` of a block and returns `peak / 127` of each.
 #[inline(always)]
-fn weigh<const R: usize>(e: &mut [[f32; BLOCK]; R], value_scales: &[f32; BLOCK], u: &mut [[u8; BLOCK]; R]) -> [f32; R] {
+fn weigh<D: Dots, const R: usize>(
+    e: &mut [[f32; BLOCK]; R],
+    value_scales: &[f32; BLOCK],
+    numbers: &mut [[i32; BLOCK]; R],
+    u: &mut [[u8; BLOCK]; R],
+) -> [f32; R] {
     const MAX: f32 = act::QUANT_MAX as f32;
     let (mut inverse, mut scale) = ([0.0; R], [0.0; R]);
     for r in 0..R {
         for p in 0..BLOCK {
             e[r][p] *= value_scales[p];
         }
-        let peak = lanes::peak(0.0, &e[r]);
+        let peak = peak::<D::Eight>(0.0, &e[r]);
         // With both 0, every weight becomes 0.
         if peak >= act::TINY {
             (inverse[r], scale[r]) = (MAX / peak, peak / MAX);
@@ -97,10 +185,20 @@ fn weigh<const R: usize>(e: &mut [[f32; BLOCK]; R], value_scales: &[f32; BLOCK],
     }
     for r in 0..R {
         for p in 0..BLOCK {
-            u[r][p] = lanes::clamp_round(0.0, MAX, e[r][p] * inverse[r]) as u8;
+            numbers[r][p] = lanes::clamp_round(0.0, MAX, e[r][p] * inverse[r]);
         }
+        D::narrow(&numbers[r], &mut u[r]);
     }
     scale
+}
+
+/// What the rows of a chunk make of a block, written before it is read.
+/// Aligned as the widest registers are.
+#[repr(align(64))]
+struct Buffers {
+    sums: [[i32; BLOCK]; ROWS],
+    scores: [[f32; BLOCK]; ROWS],
+    weights: [[u8; BLOCK]; ROWS],
 }
 
 /// The rows of a chunk, and where their results go.
@@ -123,11 +221,15 @@ pub(super) fn attend_i8<D: Dots>(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, s
     assert!(cache.keys.len() == stored * BLOCK * head_dim && cache.values.len() == stored * BLOCK * head_dim);
     assert!(queries.quants.len() == rows * head_dim && queries.scales.len() == rows);
     begin(rows, head_dim, out);
+    let mut buffers = Buffers { sums: [[0; BLOCK]; ROWS], scores: [[0.0; BLOCK]; ROWS], weights: [[0; BLOCK]; ROWS] };
 
-    for block in blocks(queries.reach, span) {
+    let reached = blocks(queries.reach, span);
+    for block in reached.clone() {
         let place = block % stored;
         let keys = &cache.keys[place * BLOCK * head_dim..][..BLOCK * head_dim];
         let values = &cache.values[place * BLOCK * head_dim..][..BLOCK * head_dim];
+        let next = (block + 1) % stored * BLOCK * head_dim;
+        let is_prefetched = rows <= PREFETCH_ROWS && block + 1 < reached.end;
         let key_scales = &cache.key_scales.as_chunks::<BLOCK>().0[place];
         let value_scales = &cache.value_scales.as_chunks::<BLOCK>().0[place];
         for first in (0..rows).step_by(ROWS) {
@@ -140,49 +242,59 @@ pub(super) fn attend_i8<D: Dots>(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, s
                 sum: &mut out.sum[rows.clone()],
                 acc: &mut out.acc[rows.start * head_dim..rows.end * head_dim],
             };
-            let start = block * BLOCK;
+            let len = if is_prefetched && first == 0 { BLOCK * head_dim } else { 0 };
+            let (next_keys, next_values) = (&cache.keys[next..][..len], &cache.values[next..][..len]);
+            let block = Block { start: block * BLOCK, keys, key_scales, values, value_scales, next_keys, next_values };
             match rows.len() {
-                1 => attend_block::<D, 1>(keys, key_scales, values, value_scales, start, chunk),
-                2 => attend_block::<D, 2>(keys, key_scales, values, value_scales, start, chunk),
-                3 => attend_block::<D, 3>(keys, key_scales, values, value_scales, start, chunk),
-                _ => attend_block::<D, ROWS>(keys, key_scales, values, value_scales, start, chunk),
+                1 => attend_block::<D, 1>(block, chunk, &mut buffers),
+                2 => attend_block::<D, 2>(block, chunk, &mut buffers),
+                3 => attend_block::<D, 3>(block, chunk, &mut buffers),
+                _ => attend_block::<D, ROWS>(block, chunk, &mut buffers),
             }
         }
     }
 }
 
-/// `R` rows and one block of the int8 cache.
-#[inline(always)]
-fn attend_block<D: Dots, const R: usize>(
-    keys: &[i8],
-    key_scales: &[f32; BLOCK],
-    values: &[i8],
-    value_scales: &[f32; BLOCK],
+/// A block of the int8 cache.
+struct Block<'a> {
+    /// Its first position.
     start: usize,
-    chunk: Chunk<'_>,
-) {
+    keys: &'a [i8],
+    key_scales: &'a [f32; BLOCK],
+    values: &'a [i8],
+    value_scales: &'a [f32; BLOCK],
+    /// What to prefetch meanwhile: the next block's, or nothing.
+    next_keys: &'a [i8],
+    next_values: &'a [i8],
+}
+
+/// `R` rows and one block.
+#[inline(always)]
+fn attend_block<D: Dots, const R: usize>(block: Block<'_>, chunk: Chunk<'_>, buffers: &mut Buffers) {
     let head_dim = chunk.queries.len() / R;
-    let ranges: [Range<usize>; R] = core::array::from_fn(|r| within(chunk.reach[r], start));
-    let reached = ranges.iter().filter(|range| !range.is_empty());
-    let Some(from) = reached.clone().map(|range| range.start).min() else { return };
-    let to = reached.map(|range| range.end).max().unwrap_or(BLOCK);
+    let ranges: [Range<usize>; R] = core::array::from_fn(|r| within(chunk.reach[r], block.start));
+    if ranges.iter().all(Range::is_empty) {
+        return;
+    }
+    let (Some(sums), Some(scores), Some(weights)) =
+        (buffers.sums.first_chunk_mut::<R>(), buffers.scores.first_chunk_mut::<R>(), buffers.weights.first_chunk_mut::<R>())
+    else {
+        unreachable!("no chunk has more than ROWS rows");
+    };
 
     let queries: [&[i8]; R] = core::array::from_fn(|r| &chunk.queries[r * head_dim..][..head_dim]);
-    let mut sums = [[0; BLOCK]; R];
-    D::scores(keys, from / LANES..to.div_ceil(LANES), queries, &mut sums);
-
-    let mut scores = [[0.0; BLOCK]; R];
+    D::scores(block.keys, block.next_keys, queries, sums);
     for r in 0..R {
         for p in 0..BLOCK {
-            scores[r][p] = (sums[r][p] as f32 * chunk.scales[r]) * key_scales[p];
+            scores[r][p] = (sums[r][p] as f32 * chunk.scales[r]) * block.key_scales[p];
         }
     }
-    let factors = soften(&mut scores, &ranges, chunk.max, chunk.sum);
-    let mut weights = [[0; BLOCK]; R];
-    let scales = weigh(&mut scores, value_scales, &mut weights);
+    let factors = soften::<D::Eight, R>(scores, &ranges, chunk.max, chunk.sum);
+    let scales = weigh::<D, R>(scores, block.value_scales, sums, weights);
 
-    for (piece, values) in values.chunks(TILES * LANES * BLOCK).enumerate() {
-        D::values(values, &weights, &mut sums);
+    let mut next_pieces = block.next_values.chunks(TILES * LANES * BLOCK);
+    for (piece, values) in block.values.chunks(TILES * LANES * BLOCK).enumerate() {
+        D::values(values, next_pieces.next().unwrap_or_default(), weights, sums);
         for r in 0..R {
             // A row that does not reach this block must not be touched: even `acc * 1 + 0` can turn -0 into +0.
             if !ranges[r].is_empty() {
@@ -222,7 +334,7 @@ pub(super) fn attend_f32(cache: &CacheF32<'_>, queries: &QueriesF32<'_>, span: u
                 scores[0][p] = lanes::dot(query, &keys[p * head_dim..][..head_dim]) * queries.scale;
             }
             let (max, sum) = (&mut out.max[row..=row], &mut out.sum[row..=row]);
-            let [c] = soften(&mut scores, core::array::from_ref(&range), max, sum);
+            let [c] = soften::<Lanes, 1>(&mut scores, core::array::from_ref(&range), max, sum);
             let acc = &mut out.acc[row * head_dim..][..head_dim];
             let mut sums = [0.0; MAX_HEAD_DIM];
             let sums = &mut sums[..head_dim];
@@ -234,6 +346,37 @@ pub(super) fn attend_f32(cache: &CacheF32<'_>, queries: &QueriesF32<'_>, span: u
             for (acc, sum) in acc.iter_mut().zip(sums) {
                 *acc = *acc * c + *sum;
             }
+        }
+    }
+}
+
+/// Entry `merge`.
+#[inline(always)]
+pub(super) fn merge(later: &Partials<'_>, out: &mut Partials<'_>) {
+    let rows = out.max.len();
+    assert!(out.sum.len() == rows && later.max.len() == rows && later.sum.len() == rows && out.acc.len() == later.acc.len());
+    if rows == 0 {
+        return;
+    }
+    let head_dim = out.acc.len() / rows;
+    for row in 0..rows {
+        let channels = row * head_dim..(row + 1) * head_dim;
+        let (a, b) = (&mut out.acc[channels.clone()], &later.acc[channels]);
+        let (a_max, b_max) = (out.max[row], later.max[row]);
+        if a_max == f32::NEG_INFINITY || b_max == f32::NEG_INFINITY {
+            out.sum[row] += later.sum[row];
+            if a_max == f32::NEG_INFINITY {
+                out.max[row] = b_max;
+                a.copy_from_slice(b);
+            }
+            continue;
+        }
+        let m = lanes::greater(a_max, b_max);
+        let (a_factor, b_factor) = (math::exp_nonpositive(a_max - m), math::exp_nonpositive(b_max - m));
+        out.max[row] = m;
+        out.sum[row] = out.sum[row] * a_factor + later.sum[row] * b_factor;
+        for (a, b) in a.iter_mut().zip(b) {
+            *a = *a * a_factor + b * b_factor;
         }
     }
 }

@@ -19,8 +19,19 @@
 //! The f32 cache uses the same blocks with `s[p] = lane_sum(q k) * query_scale` and
 //! `acc[d] = acc[d] * c + Σ_p e[p] * v[p][d]`, the sum running over the p in range in order, from 0.
 //!
-//! Spans are merged in order by [`Partials::merge`]; the output is `acc / l`. So neither the batch, nor the number
+//! Spans are merged in order by entry `merge`; the output is `acc / l`. So neither the batch, nor the number
 //! of workers, nor who computes a span, can change a bit.
+//!
+//! Merging `b`, a later span's, into `a`, row by row:
+//!
+//! ```text
+//! if a.max or b.max is -inf:  a.sum += b.sum; if it is a.max, a.max and a.acc become those of b
+//! else:  m     = if b.max > a.max { b.max } else { a.max }
+//!        a.sum = a.sum * exp(a.max - m) + b.sum * exp(b.max - m);   acc likewise;   a.max = m
+//! ```
+//!
+//! A row that reached nothing has the sum 0, one whose scores were all NaN has a NaN, which so stays wherever the row's
+//! other spans are.
 //!
 //! **Layout of the int8 cache** of one head, `head_dim` a multiple of 8, `n` blocks:
 //!
@@ -32,8 +43,6 @@
 //!
 //! Logical block `b` is stored at `b % n`: a sliding window wraps around. **Bounds:** `q`, `k`, `v` lie in
 //! -127..=127 and `u` in 0..=127, so a pair of products fits i16 and 256 of them fit i32 with room to spare.
-
-use crate::math;
 
 /// Positions in a block.
 pub const BLOCK: usize = 64;
@@ -108,46 +117,6 @@ pub struct Partials<'a> {
     pub sum: &'a mut [f32],
     /// `[rows][head_dim]`.
     pub acc: &'a mut [f32],
-}
-
-impl Partials<'_> {
-    /// Adds what a later span gave the same rows.
-    ///
-    /// Row by row, with `a` here and `b` in `later`: if either maximum is -inf, `a.sum += b.sum`, and if it is `a.max`, `a`
-    /// takes the rest from `b`. A row that reached nothing has the sum 0, one whose scores were all NaN has a NaN, which
-    /// so stays wherever the row's other spans are. Otherwise `m = if b.max > a.max { b.max } else { a.max }`, `a.sum =
-    /// a.sum * exp(a.max - m) + b.sum * exp(b.max - m)`, the accumulators likewise, `a.max = m`.
-    ///
-    /// # Panics
-    /// If the two have different shapes.
-    pub fn merge(&mut self, later: &Partials<'_>) {
-        assert!(self.max.len() == later.max.len() && self.sum.len() == later.sum.len() && self.acc.len() == later.acc.len());
-        for row in 0..self.max.len() {
-            let channels = self.row_channels(row);
-            let (a_max, b_max) = (self.max[row], later.max[row]);
-            let (a, b) = (&mut self.acc[channels.clone()], &later.acc[channels]);
-            if a_max == f32::NEG_INFINITY || b_max == f32::NEG_INFINITY {
-                self.sum[row] += later.sum[row];
-                if a_max == f32::NEG_INFINITY {
-                    self.max[row] = b_max;
-                    a.copy_from_slice(b);
-                }
-                continue;
-            }
-            let m = if b_max > a_max { b_max } else { a_max };
-            let (a_factor, b_factor) = (math::exp(a_max - m), math::exp(b_max - m));
-            self.max[row] = m;
-            self.sum[row] = self.sum[row] * a_factor + later.sum[row] * b_factor;
-            for (a, b) in a.iter_mut().zip(b) {
-                *a = *a * a_factor + b * b_factor;
-            }
-        }
-    }
-
-    fn row_channels(&self, row: usize) -> core::ops::Range<usize> {
-        let head_dim = self.acc.len() / self.max.len();
-        row * head_dim..(row + 1) * head_dim
-    }
 }
 
 /// Writes the outputs `acc / sum` of some rows; zeros for a row that reached nothing. `acc` and `out` are

@@ -3,7 +3,7 @@
 //! Products of quantised numbers, float products and the integer primitives of attention are written by hand; the
 //! rest is the bodies of [`super::lanes`], compiled with this instruction set.
 
-mod dots;
+pub(super) mod dots;
 mod float;
 mod q4;
 mod q8;
@@ -39,6 +39,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     add,
     attend_i8,
     attend_f32,
+    merge,
 };
 
 avx2_entry! {
@@ -55,6 +56,7 @@ avx2_entry! {
     fn add(x: &[f32], y: &mut [f32]) = lanes::add;
     fn attend_i8(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_i8::<dots::Avx2Dots>;
     fn attend_f32(cache: &CacheF32<'_>, queries: &QueriesF32<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_f32;
+    fn merge(later: &Partials<'_>, out: &mut Partials<'_>) = attend::merge;
 }
 
 #[inline(always)]

@@ -55,6 +55,7 @@ pub fn check(kernels: &Kernels, mut report: impl FnMut(&'static str, Outcome)) {
     report("add", add(kernels));
     report("attend_i8", attend_i8(kernels));
     report("attend_f32", attend_f32(kernels));
+    report("merge", merge(kernels));
 }
 
 const ROWS: [usize; 6] = [1, 7, 8, 9, 64, 200];
@@ -534,13 +535,29 @@ fn compare_partials(
     tested: impl Fn(&mut Partials<'_>),
 ) -> Result<(), String> {
     let make = || (Guarded::new(GUARD, rows), Guarded::new(GUARD, rows), Guarded::new(GUARD, rows * head_dim));
-    let (mut expected, mut got) = (make(), make());
+    compare_partials_in(make(), make(), oracle, tested)
+}
+
+/// Maxima, sums and accumulators of some rows.
+type Parts = (Guarded<f32>, Guarded<f32>, Guarded<f32>);
+
+/// Runs both tables, each on its own copy of the same parts, and compares these.
+fn compare_partials_in(
+    mut expected: Parts,
+    mut got: Parts,
+    oracle: impl Fn(&mut Partials<'_>),
+    tested: impl Fn(&mut Partials<'_>),
+) -> Result<(), String> {
     for (parts, run) in [(&mut expected, &oracle as &dyn Fn(&mut Partials<'_>)), (&mut got, &tested)] {
-        run(&mut Partials { max: parts.0.payload_mut(), sum: parts.1.payload_mut(), acc: parts.2.payload_mut() });
+        run(&mut partials(parts));
     }
     same_floats(&expected.0, &got.0).map_err(|difference| format!("max {difference}"))?;
     same_floats(&expected.1, &got.1).map_err(|difference| format!("sum {difference}"))?;
     same_floats(&expected.2, &got.2).map_err(|difference| format!("acc {difference}"))
+}
+
+fn partials(parts: &mut Parts) -> Partials<'_> {
+    Partials { max: parts.0.payload_mut(), sum: parts.1.payload_mut(), acc: parts.2.payload_mut() }
 }
 
 /// Positions of a test; blocks of storage, fewer where the cache wraps.
@@ -630,6 +647,41 @@ fn attend_f32(kernels: &Kernels) -> Outcome {
                         cases += 1;
                     }
                 }
+            }
+        }
+    }
+    Ok(cases)
+}
+
+fn merge(kernels: &Kernels) -> Outcome {
+    let mut random = Random::new(37);
+    let mut cases = 0;
+    for head_dim in [1, 8, 20, 64, 256] {
+        for rows in [1, 3, 32] {
+            for _ in 0..8 {
+                let mut make = || {
+                    let max: Vec<f32> = (0..rows)
+                        .map(|_| match random.below(6) {
+                            0 => f32::NEG_INFINITY,
+                            1 => 0.0,
+                            2 => -0.0,
+                            3 => 100.0 * random.float(),
+                            4 => random.nasty(),
+                            _ => random.float(),
+                        })
+                        .collect();
+                    let (sum, acc) = (random.floats(rows), random.floats(rows * head_dim));
+                    move || -> Parts { (Guarded::of(GUARD, &max), Guarded::of(GUARD, &sum), Guarded::of(GUARD, &acc)) }
+                };
+                let (start, later) = (make(), make());
+                compare_partials_in(
+                    start(),
+                    start(),
+                    |out| (scalar::KERNELS.merge)(&partials(&mut later()), out),
+                    |out| (kernels.merge)(&partials(&mut later()), out),
+                )
+                .map_err(named(|| format!("head {head_dim}, {rows} rows")))?;
+                cases += 1;
             }
         }
     }

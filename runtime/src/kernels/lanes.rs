@@ -60,25 +60,9 @@ pub(super) fn sum(x: &[f32]) -> f32 {
     lane_sum(x, x, |x, _| x)
 }
 
-/// The greatest of `least` and `x`, in lanes and by the tree of a lane sum; NaN is passed over.
-#[inline(always)]
-pub(super) fn peak(least: f32, x: &[f32]) -> f32 {
-    let (chunks, tail) = x.as_chunks::<LANES>();
-    let mut lanes = [least; LANES];
-    for x in chunks {
-        for lane in 0..LANES {
-            lanes[lane] = greater(lanes[lane], x[lane]);
-        }
-    }
-    for (lane, x) in lanes.iter_mut().zip(tail) {
-        *lane = greater(*lane, *x);
-    }
-    tree(lanes, greater)
-}
-
 /// `b` if it is greater, else `a`: one `max` instruction, with NaN and zeros pinned down.
 #[inline(always)]
-fn greater(a: f32, b: f32) -> f32 {
+pub(super) fn greater(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 

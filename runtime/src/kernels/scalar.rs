@@ -3,12 +3,11 @@
 //! They follow the laws of [`super`] word by word. The inner loops have fixed bounds and no branch, so that a
 //! compiler with any vector unit can use it.
 
-use super::attend::{self, Dots};
+use super::attend::{self, Dots, TILES};
 use super::attention::{BLOCK, CacheI8, Partials, QueriesI8};
 use super::{Kernels, lanes, quantise_rows, token};
 use crate::isa::Isa;
 use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
-use core::ops::Range;
 use kinglet_quant::{DType, LANES, UNIT, act, float, q4, q8};
 
 /// The table.
@@ -27,6 +26,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     add: lanes::add,
     attend_i8,
     attend_f32: attend::attend_f32,
+    merge: attend::merge,
 };
 
 /// Bytes of four inputs of eight rows; four of them share a 32-bit lane.
@@ -183,10 +183,12 @@ fn matmul_float(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>, decode: impl F
 struct Scalar;
 
 impl Dots for Scalar {
-    fn scores<const R: usize>(keys: &[i8], tiles: Range<usize>, queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]) {
+    type Eight = lanes::Lanes;
+
+    fn scores<const R: usize>(keys: &[i8], _next: &[i8], queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]) {
         for (query, out) in queries.iter().zip(out) {
             let out = out.as_chunks_mut::<LANES>().0;
-            for tile in tiles.clone() {
+            for tile in 0..TILES {
                 let keys = keys[tile * LANES * query.len()..].as_chunks::<GANG>().0;
                 let mut gang = [0; GANG];
                 for (keys, query) in keys.iter().zip(query.as_chunks::<4>().0) {
@@ -199,7 +201,7 @@ impl Dots for Scalar {
         }
     }
 
-    fn values<const R: usize>(tiles: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]) {
+    fn values<const R: usize>(tiles: &[i8], _next: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]) {
         for (weights, out) in weights.iter().zip(out) {
             for (tile, out) in tiles.chunks_exact(LANES * BLOCK).zip(out.as_chunks_mut::<LANES>().0) {
                 let mut gang = [0; GANG];
@@ -211,6 +213,10 @@ impl Dots for Scalar {
                 *out = rows_of(&gang);
             }
         }
+    }
+
+    fn narrow(numbers: &[i32; BLOCK], out: &mut [u8; BLOCK]) {
+        *out = numbers.map(|number| number as u8);
     }
 }
 

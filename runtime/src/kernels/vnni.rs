@@ -8,6 +8,7 @@
 
 pub(super) mod avx512;
 pub(super) mod avxvnni;
+mod dots;
 mod q4;
 mod q8;
 
@@ -26,8 +27,14 @@ trait Vector: Copy {
     const TILES: usize;
     /// Tokens in a register tile of a batch, for two registers of rows: as many as there is room for.
     const TOKENS: usize;
+    /// Registers of tiles, 2 or 4, that meet [`attend::ROWS`](super::attend::ROWS) query rows side by side.
+    const SIDE_BY_SIDE: usize;
 
     unsafe fn zero() -> Self;
+    /// `value` in every lane.
+    unsafe fn splat(value: i32) -> Self;
+    /// Writes the lanes to `out`.
+    unsafe fn store(self, out: *mut i32);
     /// The 32 bytes at `tile` and, of a second tile, those `stride` further on.
     unsafe fn load(tile: *const u8, stride: usize) -> Self;
     /// The 8 bytes at `tile` (and `stride` further on), each in a lane of its own.
@@ -48,6 +55,8 @@ trait Vector: Copy {
     unsafe fn high_nibbles(self) -> Self;
     /// `self + Σ w[j] * x[j]` in every lane, for the lane's four unsigned bytes `w` and the four signed bytes at `x`.
     unsafe fn add_dot4(self, w: Self, x: *const i8) -> Self;
+    /// `self + Σ u[j] * w[j]` in every lane, for the four unsigned bytes at `u` and the lane's four signed bytes `w`.
+    unsafe fn add_unsigned_dot4(self, u: *const u8, w: Self) -> Self;
     /// `self + Σ w[j] * x[j]` in every lane, for the lane's two 16-bit numbers `w` and the two at `x`.
     unsafe fn add_dot2(self, w: Self, x: *const i16) -> Self;
     /// `self + a * b`.

@@ -225,7 +225,7 @@ impl Attention<'_, '_> {
                 call(spans.start, &mut running);
                 for span in spans.start + 1..spans.end {
                     call(span, &mut new);
-                    running.merge(&new);
+                    (ctx.kernels.merge)(&new, &mut running);
                 }
             }
         });
@@ -244,11 +244,8 @@ impl Attention<'_, '_> {
                 let mut running = Partials { max: &mut max[..group], sum: &mut sum[..group], acc: &mut acc[..group * head_dim] };
                 for i in 0..tasks_per_head - 1 {
                     let (rows, channels) = (i * slot..i * slot + group, i * slot * head_dim..(i * slot + group) * head_dim);
-                    running.merge(&Partials {
-                        max: &mut max_later[rows.clone()],
-                        sum: &mut sum_later[rows],
-                        acc: &mut acc_later[channels],
-                    });
+                    let later = Partials { max: &mut max_later[rows.clone()], sum: &mut sum_later[rows], acc: &mut acc_later[channels] };
+                    (ctx.kernels.merge)(&later, &mut running);
                 }
             }
         }

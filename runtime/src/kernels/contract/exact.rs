@@ -260,7 +260,7 @@ fn attended(rows: usize, head_dim: usize, positions: usize, run: impl Fn(usize, 
     for span in 1..positions.div_ceil(SPAN) {
         let mut next = Partials { max: &mut next.0, sum: &mut next.1, acc: &mut next.2 };
         run(span, &mut next);
-        whole.merge(&next);
+        (scalar::KERNELS.merge)(&next, &mut whole);
     }
     let mut out = vec![GUARD; rows * head_dim];
     finish(whole.sum, whole.acc, &mut out);
@@ -379,7 +379,8 @@ fn merging_with_nothing() {
     for (a, b, expected) in [(nothing, something, something), (something, nothing, something), (nothing, nothing, nothing)] {
         let (mut a, mut b) = (a, b);
         let mut into = Partials { max: core::slice::from_mut(&mut a.0), sum: core::slice::from_mut(&mut a.1), acc: &mut a.2 };
-        into.merge(&Partials { max: core::slice::from_mut(&mut b.0), sum: core::slice::from_mut(&mut b.1), acc: &mut b.2 });
+        let later = Partials { max: core::slice::from_mut(&mut b.0), sum: core::slice::from_mut(&mut b.1), acc: &mut b.2 };
+        (scalar::KERNELS.merge)(&later, &mut into);
         let mut out = [GUARD; 2];
         finish(into.sum, into.acc, &mut out);
         assert_eq!(out, if expected.1 == 0.0 { [0.0; 2] } else { expected.2.map(|acc| acc / expected.1) });

@@ -1,22 +1,26 @@
 //! The table for AVX-512 with VNNI, and its 512-bit [`Vector`].
 
+use super::dots::VnniDots;
 use super::{Vector, q4::Q4, q8::Q8};
 use crate::isa::{Avx512, Isa, avx512_entry};
+use crate::kernels::attention::{CacheI8, Partials, QueriesI8};
 use crate::kernels::product::matmul;
-use crate::kernels::{Kernels, avx2};
+use crate::kernels::{Kernels, attend, avx2};
 use crate::tensor::{Acts, Matrix, Outputs};
 use core::arch::x86_64::*;
 use kinglet_quant::LANES;
 
 /// The table, against the proof that this machine can run it.
 pub(in crate::kernels) fn kernels(_cpu: Avx512) -> &'static Kernels {
-    static KERNELS: Kernels = Kernels { isa: Isa::Avx512, matmul_q4, matmul_q8, ..avx2::KERNELS };
+    static KERNELS: Kernels = Kernels { isa: Isa::Avx512, matmul_q4, matmul_q8, attend_i8, merge, ..avx2::KERNELS };
     &KERNELS
 }
 
 avx512_entry! {
     fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q4<Zmm>>;
     fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q8<Zmm>>;
+    fn attend_i8(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_i8::<VnniDots<Zmm>>;
+    fn merge(later: &Partials<'_>, out: &mut Partials<'_>) = attend::merge;
 }
 
 /// See [`Vector`].
@@ -28,10 +32,21 @@ impl Vector for Zmm {
     type Floats = __m512;
     const TILES: usize = 2;
     const TOKENS: usize = 6;
+    const SIDE_BY_SIDE: usize = 4;
 
     #[inline(always)]
     unsafe fn zero() -> Self {
         Self(_mm512_setzero_si512())
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: i32) -> Self {
+        Self(_mm512_set1_epi32(value))
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, out: *mut i32) {
+        _mm512_storeu_si512(out.cast(), self.0);
     }
 
     #[inline(always)]
@@ -87,6 +102,11 @@ impl Vector for Zmm {
     #[inline(always)]
     unsafe fn add_dot4(self, w: Self, x: *const i8) -> Self {
         Self(_mm512_dpbusd_epi32(self.0, w.0, _mm512_set1_epi32(x.cast::<i32>().read_unaligned())))
+    }
+
+    #[inline(always)]
+    unsafe fn add_unsigned_dot4(self, u: *const u8, w: Self) -> Self {
+        Self(_mm512_dpbusd_epi32(self.0, _mm512_set1_epi32(u.cast::<i32>().read_unaligned()), w.0))
     }
 
     #[inline(always)]

@@ -1,22 +1,25 @@
 //! The table for AVX-VNNI, and its 256-bit [`Vector`].
 
+use super::dots::VnniDots;
 use super::{Vector, q4::Q4, q8::Q8};
 use crate::isa::{AvxVnni, Isa, avxvnni_entry};
+use crate::kernels::attention::{CacheI8, Partials, QueriesI8};
 use crate::kernels::product::matmul;
-use crate::kernels::{Kernels, avx2};
+use crate::kernels::{Kernels, attend, avx2};
 use crate::tensor::{Acts, Matrix, Outputs};
 use core::arch::x86_64::*;
 use kinglet_quant::LANES;
 
 /// The table, against the proof that this machine can run it: what has no dot product is that of AVX2.
 pub(in crate::kernels) fn kernels(_cpu: AvxVnni) -> &'static Kernels {
-    static KERNELS: Kernels = Kernels { isa: Isa::AvxVnni, matmul_q4, matmul_q8, ..avx2::KERNELS };
+    static KERNELS: Kernels = Kernels { isa: Isa::AvxVnni, matmul_q4, matmul_q8, attend_i8, ..avx2::KERNELS };
     &KERNELS
 }
 
 avxvnni_entry! {
     fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q4<Ymm>>;
     fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q8<Ymm>>;
+    fn attend_i8(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_i8::<VnniDots<Ymm>>;
 }
 
 /// See [`Vector`].
@@ -28,10 +31,21 @@ impl Vector for Ymm {
     type Floats = __m256;
     const TILES: usize = 1;
     const TOKENS: usize = 4;
+    const SIDE_BY_SIDE: usize = 2;
 
     #[inline(always)]
     unsafe fn zero() -> Self {
         Self(_mm256_setzero_si256())
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: i32) -> Self {
+        Self(_mm256_set1_epi32(value))
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, out: *mut i32) {
+        _mm256_storeu_si256(out.cast(), self.0);
     }
 
     #[inline(always)]
@@ -83,6 +97,11 @@ impl Vector for Ymm {
     #[inline(always)]
     unsafe fn add_dot4(self, w: Self, x: *const i8) -> Self {
         Self(_mm256_dpbusd_avx_epi32(self.0, w.0, _mm256_set1_epi32(x.cast::<i32>().read_unaligned())))
+    }
+
+    #[inline(always)]
+    unsafe fn add_unsigned_dot4(self, u: *const u8, w: Self) -> Self {
+        Self(_mm256_dpbusd_avx_epi32(self.0, _mm256_set1_epi32(u.cast::<i32>().read_unaligned()), w.0))
     }
 
     #[inline(always)]
