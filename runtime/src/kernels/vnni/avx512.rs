@@ -2,20 +2,23 @@
 
 use super::{Vector, q4};
 use crate::isa::{Avx512, Isa, avx512_entry};
-use crate::kernels::{Kernels, avx2};
+use crate::kernels::{Kernels, avx2, lane_entries};
 use crate::tensor::{Acts, Matrix, Outputs};
 use core::arch::x86_64::*;
 use kinglet_quant::LANES;
 
 /// The table, against the proof that this machine can run it.
 pub(in crate::kernels) fn kernels(_cpu: Avx512) -> &'static Kernels {
-    static KERNELS: Kernels = Kernels { isa: Isa::Avx512, matmul_q4, ..avx2::KERNELS };
+    static KERNELS: Kernels =
+        Kernels { isa: Isa::Avx512, subtract, matmul_q4, rms_norm, layer_norm, rope, activate, activate_gated, add, ..avx2::KERNELS };
     &KERNELS
 }
 
 avx512_entry! {
     fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = q4::matmul::<Zmm>;
 }
+
+lane_entries!(avx512_entry);
 
 /// See [`Vector`].
 #[derive(Clone, Copy)]
