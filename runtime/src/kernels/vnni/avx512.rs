@@ -5,14 +5,28 @@ use super::{Vector, q4::Q4, q8::Q8};
 use crate::isa::{Avx512, Isa, avx512_entry};
 use crate::kernels::attention::{CacheI8, Partials, QueriesI8};
 use crate::kernels::product::matmul;
-use crate::kernels::{Kernels, attend, avx2};
+use crate::kernels::{Kernels, attend, avx2, lane_entries};
 use crate::tensor::{Acts, Matrix, Outputs};
 use core::arch::x86_64::*;
 use kinglet_quant::LANES;
 
 /// The table, against the proof that this machine can run it.
 pub(in crate::kernels) fn kernels(_cpu: Avx512) -> &'static Kernels {
-    static KERNELS: Kernels = Kernels { isa: Isa::Avx512, matmul_q4, matmul_q8, attend_i8, merge, ..avx2::KERNELS };
+    static KERNELS: Kernels = Kernels {
+        isa: Isa::Avx512,
+        matmul_q4,
+        matmul_q8,
+        subtract,
+        rms_norm,
+        layer_norm,
+        rope,
+        activate,
+        activate_gated,
+        add,
+        attend_i8,
+        merge,
+        ..avx2::KERNELS
+    };
     &KERNELS
 }
 
@@ -22,6 +36,8 @@ avx512_entry! {
     fn attend_i8(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_i8::<VnniDots<Zmm>>;
     fn merge(later: &Partials<'_>, out: &mut Partials<'_>) = attend::merge;
 }
+
+lane_entries!(avx512_entry);
 
 /// See [`Vector`].
 #[derive(Clone, Copy)]
