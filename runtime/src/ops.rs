@@ -15,6 +15,8 @@ use kinglet_quant::{DType, act};
 const SERIAL_PRODUCT: usize = 1 << 15;
 /// Pieces per worker that a product is cut into, so that a core that is held back costs little.
 const PIECES_PER_WORKER: usize = 4;
+/// Tiles that the widest kernels take at once: a piece that is no multiple of them leaves registers half empty.
+const TILES_AT_ONCE: usize = 4;
 /// Below this many tokens a step per token stays on one core.
 const SERIAL_TOKENS: usize = 4;
 
@@ -140,7 +142,10 @@ pub fn matmul(ctx: Ctx<'_>, w: &Matrix<'_>, inputs: &Inputs<'_>, tokens: usize, 
     let small = w.rows().saturating_mul(w.cols()).saturating_mul(tokens) < SERIAL_PRODUCT;
     let workers: &dyn Workers = if small { &Serial } else { ctx.workers };
     let pieces = if workers.count() <= 1 { 1 } else { PIECES_PER_WORKER.saturating_mul(workers.count()) };
-    let tiles = w.tiles().div_ceil(pieces).max(1);
+    let tiles = match w.tiles().div_ceil(pieces) {
+        few @ ..3 => few.max(1),
+        many => many.next_multiple_of(TILES_AT_ONCE),
+    };
     let count = w.tiles().div_ceil(tiles);
     let parts = TileParts::new(outputs, tiles);
     let expected = tokens.checked_mul(w.cols()).ok_or(TensorError::TooLarge { rows: tokens, cols: w.cols() })?;

@@ -42,8 +42,8 @@ pub(super) trait Product {
 
 /// Vectors of a product that waits for its weights: one token, in at most two terms.
 const FEW: usize = 2;
-/// Tokens that a tile meets before the next tile does: their activations stay in the second cache.
-const TOKEN_BLOCK: usize = 60;
+/// Bytes of activations that a tile meets before the next tile does: they stay in the second cache.
+const TOKEN_BLOCK_BYTES: usize = 384 << 10;
 
 /// Where the operands of a register tile lie.
 pub(super) struct Operands<const P: usize> {
@@ -130,8 +130,11 @@ pub(super) fn matmul<Q: Product>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs
     check_quantised(Q::DTYPE, w, x, out);
     let registers = if x.tokens() <= FEW { 2 / Q::TILES } else { Q::REGISTERS };
     let tiles = out.tiles();
-    for first in (0..x.tokens()).step_by(TOKEN_BLOCK) {
-        let tokens = first..(first + TOKEN_BLOCK).min(x.tokens());
+    // As many blocks as needed, of the same length up to whole register tiles.
+    let blocks = (x.tokens() * act::padded(x.cols())).div_ceil(TOKEN_BLOCK_BYTES).max(1);
+    let block = x.tokens().div_ceil(blocks).next_multiple_of(Q::TOKENS);
+    for first in (0..x.tokens()).step_by(block) {
+        let tokens = first..(first + block).min(x.tokens());
         for tile in tiles.clone().step_by(registers * Q::TILES) {
             if registers == 2 && tile + Q::TILES < tiles.end {
                 rows::<Q, 2>(w, x, out, tile, tokens.clone());
@@ -147,7 +150,10 @@ pub(super) fn matmul<Q: Product>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs
 fn rows<Q: Product, const P: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>, tile: usize, tokens: Range<usize>) {
     let mut t = tokens.start;
     while t < tokens.end {
-        t += match (tokens.end - t).min(Q::TOKENS) {
+        let left = tokens.end - t;
+        t += match left.min(Q::TOKENS) {
+            // Two more would be left over: 8 is 4 and 4.
+            6.. if left % 6 == 2 => register_tile::<Q, P, 4>(w, x, out, tile, t),
             6.. => register_tile::<Q, P, 6>(w, x, out, tile, t),
             4.. => register_tile::<Q, P, 4>(w, x, out, tile, t),
             2.. => register_tile::<Q, P, 2>(w, x, out, tile, t),
