@@ -79,11 +79,14 @@ unsafe fn outputs<const P: usize, const T: usize>(o: &Operands<P>) -> [[__m256; 
             }
         }
     }
-    core::array::from_fn(|p| {
+    for p in 0..P {
         let head = o.tiles[p].cast::<f32>();
         let (row_scale, row_min) = (_mm256_loadu_ps(head), _mm256_loadu_ps(head.add(LANES)));
-        core::array::from_fn(|t| _mm256_sub_ps(_mm256_mul_ps(row_scale, products[p][t]), _mm256_mul_ps(row_min, minima[p][t])))
-    })
+        for t in 0..T {
+            products[p][t] = _mm256_sub_ps(_mm256_mul_ps(row_scale, products[p][t]), _mm256_mul_ps(row_min, minima[p][t]));
+        }
+    }
+    products
 }
 
 /// Adds the products of load `l` of unit `u` of each tile with eight activations of each token.

@@ -75,8 +75,11 @@ unsafe fn outputs<const P: usize, const T: usize>(o: &Operands<P>) -> [[__m256; 
             }
         }
     }
-    core::array::from_fn(|p| {
+    for p in 0..P {
         let row_scale = _mm256_loadu_ps(o.tiles[p].cast());
-        core::array::from_fn(|t| _mm256_mul_ps(row_scale, products[p][t]))
-    })
+        for t in 0..T {
+            products[p][t] = _mm256_mul_ps(row_scale, products[p][t]);
+        }
+    }
+    products
 }

@@ -40,11 +40,14 @@ impl<V: Vector> Product for Q4<V> {
                 add_scaled::<V, P, T>(o, group, &product(o, group), &mut products);
             }
         }
-        core::array::from_fn(|p| {
+        for p in 0..P {
             let row_scale = V::load_floats(o.tiles[p], o.strides[p]);
             let row_min = V::load_floats(o.tiles[p].add(4 * LANES), o.strides[p]);
-            core::array::from_fn(|t| V::sub(V::mul(row_scale, products[p][t]), V::mul(row_min, minima[p][t])))
-        })
+            for t in 0..T {
+                products[p][t] = V::sub(V::mul(row_scale, products[p][t]), V::mul(row_min, minima[p][t]));
+            }
+        }
+        products
     }
 
     #[inline(always)]
@@ -81,8 +84,11 @@ unsafe fn product<V: Vector, const P: usize, const T: usize>(o: &Operands<P>, gr
             let mut dots = [[V::zero(); T]; P];
             for load in 0..BLOCK / 8 {
                 let at = LANES * 4 * (BLOCK / 8 * block + load);
-                let packed: [V; P] = core::array::from_fn(|p| V::load(o.unit::<Q4<V>>(p, u).add(at), o.strides[p]));
-                let (low, high) = (packed.map(|v| v.low_nibbles()), packed.map(|v| v.high_nibbles()));
+                let (mut low, mut high) = ([V::zero(); P], [V::zero(); P]);
+                for p in 0..P {
+                    let packed = V::load(o.unit::<Q4<V>>(p, u).add(at), o.strides[p]);
+                    (low[p], high[p]) = (packed.low_nibbles(), packed.high_nibbles());
+                }
                 for t in 0..T {
                     let x = o.quants(t, u * UNIT + block * BLOCK + 8 * load);
                     for p in 0..P {

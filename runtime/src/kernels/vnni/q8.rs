@@ -38,8 +38,10 @@ impl<V: Vector> Product for Q8<V> {
                 let mut dots = [[V::zero(); T]; P];
                 for load in 0..BLOCK / 4 {
                     let at = LANES * 4 * (BLOCK / 4 * block + load);
-                    let signed: [V; P] = core::array::from_fn(|p| V::load(o.unit::<Self>(p, u).add(at), o.strides[p]));
-                    let weights = signed.map(|v| v.plus_128());
+                    let mut weights = [V::zero(); P];
+                    for p in 0..P {
+                        weights[p] = V::load(o.unit::<Self>(p, u).add(at), o.strides[p]).plus_128();
+                    }
                     for t in 0..T {
                         let x = o.quants(t, b * BLOCK + 4 * load);
                         for p in 0..P {
@@ -72,10 +74,13 @@ impl<V: Vector> Product for Q8<V> {
             add_scaled(o, group, &product, &mut products);
         }
 
-        core::array::from_fn(|p| {
+        for p in 0..P {
             let row_scale = V::load_floats(o.tiles[p], o.strides[p]);
-            core::array::from_fn(|t| V::mul(row_scale, products[p][t]))
-        })
+            for t in 0..T {
+                products[p][t] = V::mul(row_scale, products[p][t]);
+            }
+        }
+        products
     }
 
     #[inline(always)]
