@@ -30,7 +30,9 @@ impl Vector for Zmm {
     type Floats = __m512;
     const TILES: usize = 2;
     const TOKENS: usize = 12;
+    const ROWS: usize = 8;
     const SIDE_BY_SIDE: usize = 4;
+    const NARROWS: bool = true;
 
     #[inline(always)]
     unsafe fn zero() -> Self {
