@@ -22,6 +22,9 @@ mod avx2;
 #[cfg(feature = "std")]
 pub mod contract;
 mod lanes;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "pointers whose bounds are asserted at the door")]
+mod product;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "intrinsics on pointers whose bounds are asserted at the door")]
@@ -70,6 +73,11 @@ pub struct Kernels {
     pub isa: Isa,
     /// Quantises `x: [tokens][cols]` by the law of [`kinglet_quant::act`].
     pub quantise: fn(x: &[f32], out: &mut ActsMut<'_>),
+    /// Quantises `x: [scales.len()][head_dim]` by the law of [`act::quantise_group`], each row as one group: queries,
+    /// keys and values.
+    pub quantise_heads: fn(x: &[f32], scales: &mut [f32], quants: &mut [i8]),
+    /// Takes what `acts` stand for off `x: [tokens][cols]`, as [`act::subtract`] does: what is left over for the next term.
+    pub subtract: fn(acts: &Acts<'_>, x: &mut [f32]),
     /// q4 weights, int8 activations: fills the tiles of `out`.
     pub matmul_q4: fn(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>),
     /// q8 weights, int8 activations: fills the tiles of `out`.
@@ -124,6 +132,24 @@ impl Kernels {
     }
 }
 
+/// The entries whose bodies are those of [`lanes`], compiled with the features of an instruction set.
+#[cfg(target_arch = "x86_64")]
+macro_rules! lane_entries {
+    ($entry:ident) => {
+        $entry! {
+            fn subtract(acts: &crate::tensor::Acts<'_>, x: &mut [f32]) = crate::kernels::lanes::subtract;
+            fn rms_norm(weight: &[f32], eps: f32, x: &[f32], out: &mut [f32]) = crate::kernels::lanes::rms_norm;
+            fn layer_norm(weight: &[f32], bias: &[f32], eps: f32, x: &[f32], out: &mut [f32]) = crate::kernels::lanes::layer_norm;
+            fn rope(cos: &[f32], sin: &[f32], x: &mut [f32]) = crate::kernels::lanes::rope;
+            fn activate(f: crate::kernels::Activation, x: &mut [f32]) = crate::kernels::lanes::activate;
+            fn activate_gated(f: crate::kernels::Activation, up: &[f32], gate: &mut [f32]) = crate::kernels::lanes::activate_gated;
+            fn add(x: &[f32], y: &mut [f32]) = crate::kernels::lanes::add;
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+use lane_entries;
+
 /// What every quantised product asserts at its door; its pointers run free inside.
 #[inline(always)]
 fn check_quantised(dtype: DType, w: &Matrix<'_>, x: &Acts<'_>, out: &Outputs<'_>) {
@@ -138,22 +164,23 @@ fn check_float(dtype: DType, w: &Matrix<'_>, x: &[f32], out: &Outputs<'_>) {
     assert!(w.cols().checked_mul(out.tokens()) == Some(x.len()));
 }
 
+/// What quantising a batch asserts at its door.
+#[inline(always)]
+fn check_quantise(x: &[f32], out: &ActsMut<'_>) {
+    assert!(out.cols().checked_mul(out.tokens()) == Some(x.len()));
+}
+
+/// What quantising heads asserts at its door; returns their size, at least 1.
+#[inline(always)]
+fn check_heads(x: &[f32], scales: &[f32], quants: &[i8]) -> usize {
+    let head_dim = x.len().checked_div(scales.len()).unwrap_or(0);
+    assert!(x.len() == head_dim * scales.len() && quants.len() == x.len());
+    head_dim.max(1)
+}
+
 /// Quants, scales and block sums of token `t`.
 #[inline(always)]
 fn token<'a>(x: &Acts<'a>, t: usize) -> (&'a [i8], &'a [f32], &'a [i16]) {
     let (padded, groups, blocks) = (act::padded(x.cols()), act::groups(x.cols()), act::blocks(x.cols()));
     (&x.quants()[t * padded..][..padded], &x.scales()[t * groups..][..groups], &x.sums()[t * blocks..][..blocks])
-}
-
-/// Quantises a batch, vector after vector.
-#[inline(always)]
-fn quantise_rows(x: &[f32], out: &mut ActsMut<'_>, one: impl Fn(&[f32], &mut [i8], &mut [f32], &mut [i16])) {
-    let cols = out.cols();
-    assert!(cols.checked_mul(out.tokens()) == Some(x.len()));
-    if cols == 0 {
-        return;
-    }
-    for (x, (quants, scales, sums)) in x.chunks_exact(cols).zip(out.rows()) {
-        one(x, quants, scales, sums);
-    }
 }

@@ -3,10 +3,11 @@
 //!
 //! A layer with a sliding window keeps only the blocks that a batch can still reach and wraps around them.
 
-use crate::kernels::attention::{BLOCK, CacheF32, CacheI8};
+use crate::kernels::Kernels;
+use crate::kernels::attention::{BLOCK, CacheF32, CacheI8, MAX_HEAD_DIM};
 use crate::spec::{BlockSpec, Spec};
 use crate::workers::{Parts, Split};
-use kinglet_quant::{LANES, act};
+use kinglet_quant::LANES;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -222,19 +223,19 @@ impl<'a> HeadMut<'a> {
     ///
     /// # Panics
     /// If `key` or `value` has another length.
-    pub fn append(&mut self, position: usize, key: &[f32], value: &[f32]) {
+    pub fn append(&mut self, kernels: &Kernels, position: usize, key: &[f32], value: &[f32]) {
         let head_dim = self.geometry.head_dim;
         let slot = position % self.geometry.positions();
         match &mut self.parts {
             PartsMut::I8 { keys, values, key_scales, value_scales } => {
-                let mut quants = [0; crate::kernels::attention::MAX_HEAD_DIM];
+                let mut quants = [0; MAX_HEAD_DIM];
                 let quants = &mut quants[..head_dim];
-                key_scales[slot] = act::quantise_group(key, quants);
+                (kernels.quantise_heads)(key, &mut key_scales[slot..=slot], quants);
                 let tile = &mut keys[slot / LANES * LANES * head_dim..][..LANES * head_dim];
                 for (four, quad) in quants.chunks_exact(4).zip(tile.chunks_exact_mut(4 * LANES)) {
                     quad[4 * (slot % LANES)..][..4].copy_from_slice(four);
                 }
-                value_scales[slot] = act::quantise_group(value, quants);
+                (kernels.quantise_heads)(value, &mut value_scales[slot..=slot], quants);
                 let block = &mut values[slot / BLOCK * BLOCK * head_dim..][..BLOCK * head_dim];
                 let in_block = slot % BLOCK;
                 for (eight, tile) in quants.chunks_exact(LANES).zip(block.chunks_exact_mut(LANES * BLOCK)) {
@@ -272,7 +273,8 @@ mod tests {
         let key: [f32; 16] = core::array::from_fn(|i| i as f32 - 3.0);
         let value: [f32; 16] = core::array::from_fn(|i| 5.0 - i as f32);
         let len = layer.head_bytes();
-        HeadMut::new(geometry, &mut layer.bytes[len..]).append(position, &key, &value);
+        let scalar = Kernels::select(crate::isa::Isa::Scalar).unwrap();
+        HeadMut::new(geometry, &mut layer.bytes[len..]).append(scalar, position, &key, &value);
         let HeadRef::I8(cache) = layer.head(1) else { panic!() };
         assert_eq!(cache.key_scales[position], 12.0 / 127.0);
         assert_eq!(cache.value_scales[position], 10.0 / 127.0);

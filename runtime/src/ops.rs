@@ -111,9 +111,9 @@ impl<'a> Inputs<'a> {
                 let sums = &mut sums[term * act::blocks(cols)..][..act::blocks(cols)];
                 if let Ok(mut acts) = ActsMut::new(1, cols, quants, scales, sums) {
                     (ctx.kernels.quantise)(out, &mut acts);
-                }
-                if term + 1 < terms {
-                    act::subtract(quants, scales, out);
+                    if term + 1 < terms {
+                        (ctx.kernels.subtract)(&acts.view(), out);
+                    }
                 }
             }
         });

@@ -59,7 +59,8 @@ def main():
     for shard in sorted((out / NAME).glob("*.safetensors")):
         tensors.update(load_file(shard))
     target = out / f"{NAME}.f16.gguf"
-    writer = GGUFWriter(target, "llama")
+    partial = out / f"{NAME}.partial-gguf"  # whoever finds the target finds all of it
+    writer = GGUFWriter(partial, "llama")
     copy_metadata(GGUFReader(out / f"{NAME}.gguf"), writer)
 
     def add(name, tensor):
@@ -76,6 +77,7 @@ def main():
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    partial.rename(target)
     print(target)
 
 

@@ -1,19 +1,20 @@
 //! AVX2 kernels: 256-bit registers whose eight 32-bit lanes are the eight rows of a tile.
 //!
-//! Products of quantised numbers, float products and the integer primitives of attention are written by hand; the
-//! rest is the bodies of [`super::lanes`], compiled with this instruction set.
+//! Products, the integer primitives of attention and the quantising of activations are written by hand; the rest is
+//! the bodies of [`super::lanes`], compiled with this instruction set.
 
+mod act;
 pub(super) mod dots;
 mod float;
 mod q4;
 mod q8;
 
-use super::{Kernels, attend, lanes, quantise_rows};
+use super::product::matmul;
+use super::{Kernels, attend, lane_entries};
 use crate::isa::{Avx2, Isa, avx2_entry};
-use crate::kernels::Activation;
 use crate::kernels::attention::{CacheF32, CacheI8, Partials, QueriesF32, QueriesI8};
 use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
-use core::arch::x86_64::{__m256, __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm256_storeu_ps};
+use core::arch::x86_64::{__m256, __m256i, _mm256_loadu_si256, _mm256_storeu_ps};
 use kinglet_quant::LANES;
 
 /// The table, against the proof that this machine can run it.
@@ -26,6 +27,8 @@ pub(super) fn kernels(_cpu: Avx2) -> &'static Kernels {
 pub(super) const KERNELS: Kernels = Kernels {
     isa: Isa::Avx2,
     quantise,
+    quantise_heads,
+    subtract,
     matmul_q4,
     matmul_q8,
     matmul_f16,
@@ -42,26 +45,18 @@ pub(super) const KERNELS: Kernels = Kernels {
 };
 
 avx2_entry! {
-    fn quantise(x: &[f32], out: &mut ActsMut<'_>) = quantise_body;
-    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = q4::matmul;
-    fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = q8::matmul;
+    fn quantise(x: &[f32], out: &mut ActsMut<'_>) = act::quantise;
+    fn quantise_heads(x: &[f32], scales: &mut [f32], quants: &mut [i8]) = act::quantise_heads;
+    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<q4::Q4>;
+    fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<q8::Q8>;
     fn matmul_f16(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) = float::matmul_f16;
     fn matmul_f32(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) = float::matmul_f32;
-    fn rms_norm(weight: &[f32], eps: f32, x: &[f32], out: &mut [f32]) = lanes::rms_norm;
-    fn layer_norm(weight: &[f32], bias: &[f32], eps: f32, x: &[f32], out: &mut [f32]) = lanes::layer_norm;
-    fn rope(cos: &[f32], sin: &[f32], x: &mut [f32]) = lanes::rope;
-    fn activate(f: Activation, x: &mut [f32]) = lanes::activate;
-    fn activate_gated(f: Activation, up: &[f32], gate: &mut [f32]) = lanes::activate_gated;
-    fn add(x: &[f32], y: &mut [f32]) = lanes::add;
     fn attend_i8(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_i8::<dots::Avx2Dots>;
     fn attend_f32(cache: &CacheF32<'_>, queries: &QueriesF32<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_f32;
     fn merge(later: &Partials<'_>, out: &mut Partials<'_>) = attend::merge;
 }
 
-#[inline(always)]
-fn quantise_body(x: &[f32], out: &mut ActsMut<'_>) {
-    quantise_rows(x, out, lanes::quantise);
-}
+lane_entries!(avx2_entry);
 
 /// Thirty-two bytes of memory.
 #[inline]
@@ -79,22 +74,6 @@ fn to_lanes(v: __m256) -> [f32; LANES] {
     // SAFETY: the array has room for 8 floats; the instruction takes any address.
     unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), v) };
     lanes
-}
-
-/// How far ahead of a pair of tiles a product with one token prefetches: the next pair, or what lies at least as many
-/// bytes ahead as a miss takes to arrive. The two streams of a pair end before a hardware prefetcher has caught up
-/// with them, and it stops at pages.
-pub(super) fn ahead(tile_bytes: usize) -> usize {
-    (2 * tile_bytes).max(8192)
-}
-
-/// Prefetches `BYTES` bytes, `offset` bytes after `base`.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn prefetch<const BYTES: usize>(base: *const u8, offset: usize) {
-    for line in 0..BYTES.div_ceil(64) {
-        _mm_prefetch::<_MM_HINT_T0>(base.wrapping_add(offset + 64 * line).cast());
-    }
 }
 
 /// Shuffles that turn the 16 block scales of a unit, held in both halves of a register, into the pair `(s, s)` of

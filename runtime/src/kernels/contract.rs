@@ -14,7 +14,7 @@
 #[cfg(test)]
 mod exact;
 
-use super::attention::{BLOCK, CacheF32, CacheI8, Partials, QueriesF32, QueriesI8, Reach, SPAN};
+use super::attention::{BLOCK, CacheF32, CacheI8, MAX_HEAD_DIM, Partials, QueriesF32, QueriesI8, Reach, SPAN};
 use super::{Activation, Kernels, scalar};
 use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
 use core::fmt;
@@ -43,6 +43,8 @@ pub type Outcome = Result<usize, Mismatch>;
 /// Holds every entry of `kernels` against `scalar` and reports each by its name.
 pub fn check(kernels: &Kernels, mut report: impl FnMut(&'static str, Outcome)) {
     report("quantise", quantise(kernels));
+    report("quantise_heads", quantise_heads(kernels));
+    report("subtract", subtract(kernels));
     report("matmul_q4", matmul_quantised(kernels, DType::Q4));
     report("matmul_q8", matmul_quantised(kernels, DType::Q8));
     report("matmul_f16", matmul_float(kernels, DType::F16));
@@ -365,24 +367,29 @@ fn matmul_float(kernels: &Kernels, dtype: DType) -> Outcome {
     Ok(cases)
 }
 
+/// Inputs that quantising must get right.
+const QUANTISED: [&str; 5] = ["tame", "nasty", "tiny", "zero", "halves"];
+
+fn to_quantise(random: &mut Random, kind: &str, len: usize) -> Guarded<f32> {
+    let value = |i: usize| match kind {
+        "tame" => random.float(),
+        "nasty" => random.nasty(),
+        "tiny" => random.float() * 2.0 * act::TINY,
+        "zero" => 0.0,
+        // The group's peak is 127, so that every other value lies between two quants.
+        _ if i.is_multiple_of(2) => 127.0,
+        _ => f32::from(random.quant()) + 0.5,
+    };
+    Guarded::of(GUARD, &(0..len).map(value).collect::<Vec<_>>())
+}
+
 fn quantise(kernels: &Kernels) -> Outcome {
     let mut random = Random::new(7);
     let mut cases = 0;
     for cols in COLS {
         for tokens in [1, 3] {
-            for kind in ["tame", "nasty", "tiny", "zero", "halves"] {
-                let values: Vec<f32> = (0..tokens * cols)
-                    .map(|i| match kind {
-                        "tame" => random.float(),
-                        "nasty" => random.nasty(),
-                        "tiny" => random.float() * 2.0 * act::TINY,
-                        "zero" => 0.0,
-                        // The group's peak is 127, so that every other value lies between two quants.
-                        _ if i % 2 == 0 => 127.0,
-                        _ => f32::from(random.quant()) + 0.5,
-                    })
-                    .collect();
-                let x = Guarded::of(GUARD, &values);
+            for kind in QUANTISED {
+                let x = to_quantise(&mut random, kind, tokens * cols);
                 let (mut expected, mut got) = (ActsBuffer::new(tokens, cols), ActsBuffer::new(tokens, cols));
                 (scalar::KERNELS.quantise)(x.payload(), &mut expected.room());
                 (kernels.quantise)(x.payload(), &mut got.room());
@@ -395,6 +402,46 @@ fn quantise(kernels: &Kernels) -> Outcome {
         }
     }
     Ok(cases)
+}
+
+fn quantise_heads(kernels: &Kernels) -> Outcome {
+    let mut random = Random::new(37);
+    let mut cases = 0;
+    for head_dim in (8..=MAX_HEAD_DIM).step_by(8) {
+        for heads in [1, 3] {
+            for kind in QUANTISED {
+                let x = to_quantise(&mut random, kind, heads * head_dim);
+                let run = |kernels: &Kernels| {
+                    let (mut scales, mut quants) = (Guarded::new(GUARD, heads), Guarded::new(i8::MIN, heads * head_dim));
+                    (kernels.quantise_heads)(x.payload(), scales.payload_mut(), quants.payload_mut());
+                    (scales, quants)
+                };
+                let (expected, got) = (run(&scalar::KERNELS), run(kernels));
+                same_floats(&expected.0, &got.0)
+                    .and(same(&expected.1, &got.1))
+                    .map_err(named(|| format!("{heads} heads of {head_dim}, {kind}")))?;
+                cases += 1;
+            }
+        }
+    }
+    Ok(cases)
+}
+
+fn subtract(kernels: &Kernels) -> Outcome {
+    elementwise(41, |random, len, make| {
+        for tokens in [1, 2] {
+            let x = make(random, tokens * len);
+            let mut acts = ActsBuffer::fill(random, Kind::Random, tokens, len);
+            let room = acts.room();
+            let run = |kernels: &Kernels| {
+                let mut x = Guarded::of(GUARD, x.payload());
+                (kernels.subtract)(&room.view(), x.payload_mut());
+                x
+            };
+            same_floats(&run(&scalar::KERNELS), &run(kernels))?;
+        }
+        Ok(())
+    })
 }
 
 /// Runs `case` for every length, tame and nasty.

@@ -5,8 +5,9 @@
 //! loops over slices without a branch inside; reductions keep eight lanes in an array, as the law of a lane sum says.
 //! There is no integer dot product here: what is exact in any order is written by hand for each instruction set.
 
-use super::Activation;
+use super::{Activation, check_heads, check_quantise, token};
 use crate::math;
+use crate::tensor::{Acts, ActsMut};
 use kinglet_quant::{BLOCK, LANES, act};
 
 /// Eight values that a reduction carries side by side.
@@ -210,10 +211,12 @@ pub(super) fn clamp_round(least: f32, most: f32, v: f32) -> i32 {
     (v + MAGIC).to_bits() as i32 - MAGIC.to_bits() as i32
 }
 
-/// Quantises one group (or what is left of it) and returns its scale.
+/// The largest quant.
+const QUANT_MAX: f32 = act::QUANT_MAX as f32;
+
+/// Quantises one group of any length and returns its scale.
 #[inline(always)]
 fn quantise_group(x: &[f32], q: &mut [i8]) -> f32 {
-    const MAX: f32 = act::QUANT_MAX as f32;
     let (chunks, tail) = x.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
     for x in chunks {
@@ -229,24 +232,51 @@ fn quantise_group(x: &[f32], q: &mut [i8]) -> f32 {
         q.fill(0);
         return 0.0;
     }
-    let inverse = MAX / peak;
-    let (q, padding) = q.split_at_mut(x.len());
+    let factor = QUANT_MAX / peak;
     for (q, x) in q.iter_mut().zip(x) {
-        *q = clamp_round(-MAX, MAX, x * inverse) as i8;
+        *q = clamp_round(-QUANT_MAX, QUANT_MAX, x * factor) as i8;
     }
-    padding.fill(0);
-    peak / MAX
+    peak / QUANT_MAX
 }
 
-/// One vector of entry `quantise`.
+/// Entry `quantise`.
 #[inline(always)]
-pub(super) fn quantise(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i16]) {
-    assert!(q.len() == act::padded(x.len()) && scales.len() == act::groups(x.len()) && sums.len() == act::blocks(x.len()));
-    for ((x, q), scale) in x.chunks(act::GROUP).zip(q.chunks_mut(act::GROUP)).zip(scales) {
+pub(super) fn quantise(x: &[f32], out: &mut ActsMut<'_>) {
+    check_quantise(x, out);
+    let cols = out.cols();
+    for (x, (q, scales, sums)) in x.chunks_exact(cols.max(1)).zip(out.rows()) {
+        let (_, padding) = q.split_at_mut(cols);
+        padding.fill(0);
+        for ((x, q), scale) in x.chunks(act::GROUP).zip(q.chunks_mut(act::GROUP)).zip(scales) {
+            *scale = quantise_group(x, &mut q[..x.len()]);
+        }
+        for (q, sum) in q.as_chunks::<BLOCK>().0.iter().zip(sums) {
+            *sum = q.iter().map(|q| i16::from(*q)).sum();
+        }
+    }
+}
+
+/// Entry `quantise_heads`.
+#[inline(always)]
+pub(super) fn quantise_heads(x: &[f32], scales: &mut [f32], quants: &mut [i8]) {
+    let head_dim = check_heads(x, scales, quants);
+    for ((x, q), scale) in x.chunks_exact(head_dim).zip(quants.chunks_exact_mut(head_dim)).zip(scales) {
         *scale = quantise_group(x, q);
     }
-    for (q, sum) in q.as_chunks::<BLOCK>().0.iter().zip(sums) {
-        *sum = q.iter().map(|q| i16::from(*q)).sum();
+}
+
+/// Entry `subtract`.
+#[inline(always)]
+pub(super) fn subtract(acts: &Acts<'_>, x: &mut [f32]) {
+    let cols = acts.cols();
+    assert!(cols.checked_mul(acts.tokens()) == Some(x.len()));
+    for (t, x) in x.chunks_exact_mut(cols.max(1)).enumerate() {
+        let (q, scales, _) = token(acts, t);
+        for ((x, q), scale) in x.chunks_mut(act::GROUP).zip(q.chunks(act::GROUP)).zip(scales) {
+            for (x, q) in x.iter_mut().zip(q) {
+                *x -= scale * f32::from(*q);
+            }
+        }
     }
 }
 

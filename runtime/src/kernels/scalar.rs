@@ -5,15 +5,17 @@
 
 use super::attend::{self, Dots, TILES};
 use super::attention::{BLOCK, CacheI8, Partials, QueriesI8};
-use super::{Kernels, lanes, quantise_rows, token};
+use super::{Kernels, lanes, token};
 use crate::isa::Isa;
-use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
+use crate::tensor::{Acts, Matrix, Outputs};
 use kinglet_quant::{DType, LANES, UNIT, act, float, q4, q8};
 
 /// The table.
 pub(super) static KERNELS: Kernels = Kernels {
     isa: Isa::Scalar,
-    quantise,
+    quantise: lanes::quantise,
+    quantise_heads: lanes::quantise_heads,
+    subtract: lanes::subtract,
     matmul_q4,
     matmul_q8,
     matmul_f16,
@@ -31,10 +33,6 @@ pub(super) static KERNELS: Kernels = Kernels {
 
 /// Bytes of four inputs of eight rows; four of them share a 32-bit lane.
 const GANG: usize = 4 * LANES;
-
-fn quantise(x: &[f32], out: &mut ActsMut<'_>) {
-    quantise_rows(x, out, lanes::quantise);
-}
 
 /// The sums of the four places of every row.
 fn rows_of<T: Copy + Into<i32>>(gang: &[T; GANG]) -> [i32; LANES] {

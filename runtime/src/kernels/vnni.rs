@@ -10,7 +10,9 @@ pub(super) mod avx512;
 pub(super) mod avxvnni;
 mod dots;
 mod q4;
+mod q8;
 
+use super::product::Operands;
 use kinglet_quant::LANES;
 
 /// A register of `TILES * LANES` lanes of 32 bits.
@@ -23,7 +25,7 @@ trait Vector: Copy {
     type Floats: Copy;
     /// Tiles whose rows are the lanes.
     const TILES: usize;
-    /// Tokens in a register tile of a q4 batch: as many as there is room for two sums each.
+    /// Tokens in a register tile of a batch, for two registers of rows: as many as there is room for.
     const TOKENS: usize;
     /// Query rows of attention that pass over a block together: 4 or 8.
     const ROWS: usize;
@@ -43,12 +45,18 @@ trait Vector: Copy {
     unsafe fn load_u8(tile: *const u8, stride: usize) -> Self;
     /// The 16 bytes at `tile` (and `stride` further on), each in half a lane.
     unsafe fn load_u8_pairs(tile: *const u8, stride: usize) -> Self;
+    /// As `load_u8_pairs`, of 16 bytes that hold the first halves of all lanes and then the second.
+    unsafe fn interleave_u8(tile: *const u8, stride: usize) -> Self;
+    /// Every lane times `2^BITS`.
+    unsafe fn shift_left<const BITS: u32>(self) -> Self;
+    /// `self - a`.
+    unsafe fn minus(self, a: Self) -> Self;
+    /// Every byte plus 128: signed bytes as unsigned ones.
+    unsafe fn plus_128(self) -> Self;
     /// The low four bits of every byte.
     unsafe fn low_nibbles(self) -> Self;
     /// The high four bits of every byte.
     unsafe fn high_nibbles(self) -> Self;
-    /// Every signed byte plus 128, as an unsigned one.
-    unsafe fn plus_128(self) -> Self;
     /// `self + Σ w[j] * x[j]` in every lane, for the lane's four unsigned bytes `w` and the four signed bytes at `x`.
     unsafe fn add_dot4(self, w: Self, x: *const i8) -> Self;
     /// `self + Σ u[j] * w[j]` in every lane, for the four unsigned bytes at `u` and the lane's four signed bytes `w`.
@@ -67,4 +75,20 @@ trait Vector: Copy {
     unsafe fn sub(a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// The lanes of each tile.
     unsafe fn to_tiles(floats: Self::Floats) -> [[f32; LANES]; 2];
+}
+
+/// `sums += f32(group) * scale`, the scale being that of the group and token.
+#[inline(always)]
+#[expect(unsafe_op_in_unsafe_fn, reason = "an instruction and a load, under the one duty of the caller")]
+unsafe fn add_scaled<V: Vector, const P: usize, const T: usize>(
+    o: &Operands<P>,
+    group: usize,
+    integers: &[[V; T]; P],
+    sums: &mut [[V::Floats; T]; P],
+) {
+    for t in 0..T {
+        for p in 0..P {
+            sums[p][t] = integers[p][t].add_scaled(sums[p][t], o.scale(t, group));
+        }
+    }
 }

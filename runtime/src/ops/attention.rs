@@ -8,7 +8,7 @@ use crate::kernels::attention::{MAX_HEAD_DIM, Partials, QueriesF32, QueriesI8, R
 use crate::kv::{CacheType, HeadMut, HeadRef, LayerCache};
 use crate::spec::BlockSpec;
 use crate::workers::{Split, for_each};
-use kinglet_quant::{DType, act};
+use kinglet_quant::DType;
 
 /// Tokens of a task.
 const TASK_TOKENS: usize = 8;
@@ -144,7 +144,7 @@ impl Attention<'_, '_> {
             for token in 0..tokens {
                 self.head(ctx, token, heads + kv_head, true, key);
                 self.head(ctx, token, heads + kv_heads + kv_head, false, value);
-                record.append(self.position + token, key, value);
+                record.append(ctx.kernels, self.position + token, key, value);
             }
         };
         let workers = ctx.workers_for(tokens);
@@ -157,7 +157,8 @@ impl Attention<'_, '_> {
                     let query = &mut query[..head_dim];
                     for (row, (quants, out)) in quants.chunks_exact_mut(head_dim).zip(scales).enumerate() {
                         self.head(ctx, row / group, kv_head * group + row % group, true, query);
-                        *out = act::quantise_group(query, quants) * scale;
+                        (ctx.kernels.quantise_heads)(query, core::slice::from_mut(out), quants);
+                        *out *= scale;
                     }
                     append(kv_head, record);
                 });

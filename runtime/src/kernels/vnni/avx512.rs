@@ -1,25 +1,43 @@
 //! The table for AVX-512 with VNNI, and its 512-bit [`Vector`].
 
 use super::dots::VnniDots;
-use super::{Vector, q4};
+use super::{Vector, q4::Q4, q8::Q8};
 use crate::isa::{Avx512, Isa, avx512_entry};
 use crate::kernels::attention::{CacheI8, Partials, QueriesI8};
-use crate::kernels::{Kernels, attend, avx2};
+use crate::kernels::product::matmul;
+use crate::kernels::{Kernels, attend, avx2, lane_entries};
 use crate::tensor::{Acts, Matrix, Outputs};
 use core::arch::x86_64::*;
 use kinglet_quant::LANES;
 
 /// The table, against the proof that this machine can run it.
 pub(in crate::kernels) fn kernels(_cpu: Avx512) -> &'static Kernels {
-    static KERNELS: Kernels = Kernels { isa: Isa::Avx512, matmul_q4, attend_i8, merge, ..avx2::KERNELS };
+    static KERNELS: Kernels = Kernels {
+        isa: Isa::Avx512,
+        matmul_q4,
+        matmul_q8,
+        subtract,
+        rms_norm,
+        layer_norm,
+        rope,
+        activate,
+        activate_gated,
+        add,
+        attend_i8,
+        merge,
+        ..avx2::KERNELS
+    };
     &KERNELS
 }
 
 avx512_entry! {
-    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = q4::matmul::<Zmm>;
+    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q4<Zmm>>;
+    fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q8<Zmm>>;
     fn attend_i8(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_i8::<VnniDots<Zmm>>;
     fn merge(later: &Partials<'_>, out: &mut Partials<'_>) = attend::merge;
 }
+
+lane_entries!(avx512_entry);
 
 /// See [`Vector`].
 #[derive(Clone, Copy)]
@@ -29,7 +47,7 @@ struct Zmm(__m512i);
 impl Vector for Zmm {
     type Floats = __m512;
     const TILES: usize = 2;
-    const TOKENS: usize = 12;
+    const TOKENS: usize = 6;
     const ROWS: usize = 8;
     const SIDE_BY_SIDE: usize = 4;
     const NARROWS: bool = true;
@@ -68,6 +86,28 @@ impl Vector for Zmm {
     }
 
     #[inline(always)]
+    unsafe fn interleave_u8(tile: *const u8, stride: usize) -> Self {
+        let first = _mm256_castsi128_si256(_mm_loadu_si128(tile.cast()));
+        let both = _mm256_inserti128_si256::<1>(first, _mm_loadu_si128(tile.add(stride).cast()));
+        Self(_mm512_cvtepu8_epi16(_mm256_unpacklo_epi8(both, _mm256_srli_si256::<8>(both))))
+    }
+
+    #[inline(always)]
+    unsafe fn shift_left<const BITS: u32>(self) -> Self {
+        Self(_mm512_slli_epi32::<BITS>(self.0))
+    }
+
+    #[inline(always)]
+    unsafe fn minus(self, a: Self) -> Self {
+        Self(_mm512_sub_epi32(self.0, a.0))
+    }
+
+    #[inline(always)]
+    unsafe fn plus_128(self) -> Self {
+        Self(_mm512_xor_si512(self.0, _mm512_set1_epi8(i8::MIN)))
+    }
+
+    #[inline(always)]
     unsafe fn low_nibbles(self) -> Self {
         Self(_mm512_and_si512(self.0, _mm512_set1_epi8(15)))
     }
@@ -75,11 +115,6 @@ impl Vector for Zmm {
     #[inline(always)]
     unsafe fn high_nibbles(self) -> Self {
         Self(_mm512_and_si512(_mm512_srli_epi16::<4>(self.0), _mm512_set1_epi8(15)))
-    }
-
-    #[inline(always)]
-    unsafe fn plus_128(self) -> Self {
-        Self(_mm512_xor_si512(self.0, _mm512_set1_epi8(i8::MIN)))
     }
 
     #[inline(always)]

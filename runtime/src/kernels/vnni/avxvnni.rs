@@ -1,9 +1,10 @@
 //! The table for AVX-VNNI, and its 256-bit [`Vector`].
 
 use super::dots::VnniDots;
-use super::{Vector, q4};
+use super::{Vector, q4::Q4, q8::Q8};
 use crate::isa::{AvxVnni, Isa, avxvnni_entry};
 use crate::kernels::attention::{CacheI8, Partials, QueriesI8};
+use crate::kernels::product::matmul;
 use crate::kernels::{Kernels, attend, avx2};
 use crate::tensor::{Acts, Matrix, Outputs};
 use core::arch::x86_64::*;
@@ -11,12 +12,13 @@ use kinglet_quant::LANES;
 
 /// The table, against the proof that this machine can run it: what has no dot product is that of AVX2.
 pub(in crate::kernels) fn kernels(_cpu: AvxVnni) -> &'static Kernels {
-    static KERNELS: Kernels = Kernels { isa: Isa::AvxVnni, matmul_q4, attend_i8, ..avx2::KERNELS };
+    static KERNELS: Kernels = Kernels { isa: Isa::AvxVnni, matmul_q4, matmul_q8, attend_i8, ..avx2::KERNELS };
     &KERNELS
 }
 
 avxvnni_entry! {
-    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = q4::matmul::<Ymm>;
+    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q4<Ymm>>;
+    fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q8<Ymm>>;
     fn attend_i8(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_i8::<VnniDots<Ymm>>;
 }
 
@@ -28,7 +30,7 @@ struct Ymm(__m256i);
 impl Vector for Ymm {
     type Floats = __m256;
     const TILES: usize = 1;
-    const TOKENS: usize = 6;
+    const TOKENS: usize = 4;
     const ROWS: usize = 4;
     const SIDE_BY_SIDE: usize = 2;
     const NARROWS: bool = false;
@@ -64,6 +66,27 @@ impl Vector for Ymm {
     }
 
     #[inline(always)]
+    unsafe fn interleave_u8(tile: *const u8, _: usize) -> Self {
+        let pairs = _mm_unpacklo_epi8(_mm_loadl_epi64(tile.cast()), _mm_loadl_epi64(tile.add(8).cast()));
+        Self(_mm256_cvtepu8_epi16(pairs))
+    }
+
+    #[inline(always)]
+    unsafe fn shift_left<const BITS: u32>(self) -> Self {
+        Self(_mm256_sll_epi32(self.0, _mm_cvtsi32_si128(BITS as i32)))
+    }
+
+    #[inline(always)]
+    unsafe fn minus(self, a: Self) -> Self {
+        Self(_mm256_sub_epi32(self.0, a.0))
+    }
+
+    #[inline(always)]
+    unsafe fn plus_128(self) -> Self {
+        Self(_mm256_xor_si256(self.0, _mm256_set1_epi8(i8::MIN)))
+    }
+
+    #[inline(always)]
     unsafe fn low_nibbles(self) -> Self {
         Self(_mm256_and_si256(self.0, _mm256_set1_epi8(15)))
     }
@@ -71,11 +94,6 @@ impl Vector for Ymm {
     #[inline(always)]
     unsafe fn high_nibbles(self) -> Self {
         Self(_mm256_and_si256(_mm256_srli_epi16(self.0, 4), _mm256_set1_epi8(15)))
-    }
-
-    #[inline(always)]
-    unsafe fn plus_128(self) -> Self {
-        Self(_mm256_xor_si256(self.0, _mm256_set1_epi8(i8::MIN)))
     }
 
     #[inline(always)]

@@ -1,140 +1,105 @@
 //! q4 weights times int8 activations.
 //!
-//! A register tile is `P` registers of rows times `T` tokens. The weights of a block are unpacked once for all tokens; a
-//! token's block is eight `vpdpbusd`, one product with the block's scales and one addition. Minima take one `vpdpwssd` for
-//! two blocks. See [`kinglet_quant::q4`] for the bounds.
+//! The weights of a block are unpacked once for all tokens; a token's block is eight `vpdpbusd`, one product with the
+//! block's scales and one addition. Minima take one `vpdpwssd` for two blocks. See [`kinglet_quant::q4`] for the bounds.
 
-use super::Vector;
-use crate::kernels::avx2::{ahead, prefetch};
-use crate::kernels::check_quantised;
-use crate::tensor::{Acts, Matrix, Outputs};
-use core::ops::Range;
-use kinglet_quant::{BLOCK, DType, LANES, UNIT, act, q4};
+use super::{Vector, add_scaled};
+use crate::kernels::product::{Operands, Product};
+use core::marker::PhantomData;
+use kinglet_quant::{BLOCK, DType, LANES, UNIT, q4};
 
-/// Entry `matmul_q4`.
-#[inline(always)]
-pub(super) fn matmul<V: Vector>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) {
-    check_quantised(DType::Q4, w, x, out);
-    let tiles = out.tiles();
-    if x.tokens() == 1 {
-        for tile in tiles.clone().step_by(2 * V::TILES) {
-            if tile + V::TILES < tiles.end {
-                register_tile::<V, 2, 1>(w, x, out, tile, 0);
-            } else {
-                register_tile::<V, 1, 1>(w, x, out, tile, 0);
+/// See [`Product`].
+pub(super) struct Q4<V>(PhantomData<V>);
+
+impl<V: Vector> Product for Q4<V> {
+    const DTYPE: DType = DType::Q4;
+    const HEAD_BYTES: usize = q4::HEAD_BYTES;
+    const UNIT_BYTES: usize = q4::UNIT_BYTES;
+    const TILES: usize = V::TILES;
+    const REGISTERS: usize = 2;
+    const TOKENS: usize = V::TOKENS;
+    type Floats = V::Floats;
+
+    #[inline(always)]
+    #[expect(unsafe_op_in_unsafe_fn, reason = "pointers and instructions throughout, under the one duty of the caller")]
+    unsafe fn outputs<const P: usize, const T: usize>(o: &Operands<P>) -> [[V::Floats; T]; P] {
+        let mut products = [[V::zero_floats(); T]; P];
+        let mut minima = [[V::zero_floats(); T]; P];
+        if T == 1 {
+            // Every byte of the weights is read once, in one pass.
+            for group in 0..o.groups() {
+                add_scaled::<V, P, T>(o, group, &product(o, group), &mut products);
+                add_scaled::<V, P, T>(o, group, &minimum(o, group), &mut minima);
+            }
+        } else {
+            // In two passes, because both at once would want more registers than there are.
+            for group in 0..o.groups() {
+                add_scaled::<V, P, T>(o, group, &minimum(o, group), &mut minima);
+            }
+            for group in 0..o.groups() {
+                add_scaled::<V, P, T>(o, group, &product(o, group), &mut products);
             }
         }
-        return;
+        core::array::from_fn(|p| {
+            let row_scale = V::load_floats(o.tiles[p], o.strides[p]);
+            let row_min = V::load_floats(o.tiles[p].add(4 * LANES), o.strides[p]);
+            core::array::from_fn(|t| V::sub(V::mul(row_scale, products[p][t]), V::mul(row_min, minima[p][t])))
+        })
     }
-    for tile in tiles.step_by(V::TILES) {
-        let mut t = 0;
-        while t < x.tokens() {
-            let left = (x.tokens() - t).min(V::TOKENS);
-            t += match left {
-                12.. => register_tile::<V, 1, 12>(w, x, out, tile, t),
-                8.. => register_tile::<V, 1, 8>(w, x, out, tile, t),
-                6.. => register_tile::<V, 1, 6>(w, x, out, tile, t),
-                4.. => register_tile::<V, 1, 4>(w, x, out, tile, t),
-                2.. => register_tile::<V, 1, 2>(w, x, out, tile, t),
-                _ => register_tile::<V, 1, 1>(w, x, out, tile, t),
-            };
-        }
+
+    #[inline(always)]
+    unsafe fn lanes(floats: V::Floats) -> [[f32; LANES]; 2] {
+        // SAFETY: the caller's duty.
+        unsafe { V::to_tiles(floats) }
     }
 }
 
-/// `P` registers of rows from `tile` on, `T` tokens from `t` on; returns `T`.
+/// `Σ m_b * sum_b` over the blocks of a group.
 #[inline(always)]
-fn register_tile<V: Vector, const P: usize, const T: usize>(
-    w: &Matrix<'_>,
-    x: &Acts<'_>,
-    out: &mut Outputs<'_>,
-    tile: usize,
-    t: usize,
-) -> usize {
-    let cols = w.cols();
-    let (padded, groups, blocks) = (act::padded(cols), act::groups(cols), act::blocks(cols));
-    let tile_bytes = w.bytes().len() / w.tiles();
-    let tiles: [Range<usize>; P] = core::array::from_fn(|p| {
-        let first = tile + p * V::TILES;
-        first..(first + V::TILES).min(out.tiles().end)
-    });
-    assert!(tiles.iter().all(|tiles| !tiles.is_empty() && tiles.end <= w.tiles()) && t + T <= x.tokens());
-    assert!(q4::tile_bytes(cols) == Some(tile_bytes));
-
-    // SAFETY: tiles of `tiles` lie in the weights, each `HEAD_BYTES + units * UNIT_BYTES` long, and tokens `t..t + T` in the
-    // activations, `padded` quants, `groups` scales and `blocks` sums each: `Matrix` and `Acts` are made with these lengths,
-    // and the asserts above tie this register tile to them. A register whose second tile is missing reads its first one
-    // twice. Offsets grow with the unit, which stays below `padded / UNIT`. The instructions are those of `V`, which the
-    // table's entry has.
-    unsafe {
-        let heads: [*const u8; P] = core::array::from_fn(|p| w.bytes().as_ptr().add(tiles[p].start * tile_bytes));
-        let strides: [usize; P] = core::array::from_fn(|p| (tiles[p].len() - 1) * tile_bytes);
-        let quants = x.quants().as_ptr().add(t * padded);
-        let scales = x.scales().as_ptr().add(t * groups);
-        let sums = x.sums().as_ptr().add(t * blocks);
-
-        let mut products = [[V::zero_floats(); T]; P];
-        let mut minima = [[V::zero_floats(); T]; P];
-        for group in 0..groups {
-            let units = group * (act::GROUP / UNIT)..((group + 1) * (act::GROUP / UNIT)).min(padded / UNIT);
-            let mut product = [[V::zero(); T]; P];
-            for u in units.clone() {
-                if T == 1 && P == 2 {
-                    prefetch::<{ 2 * q4::UNIT_BYTES }>(heads[0], ahead(tile_bytes) + u * 2 * q4::UNIT_BYTES);
-                }
-                for block in 0..2 {
-                    let x = quants.add(u * UNIT + block * BLOCK);
-                    let mut dots = [[V::zero(); T]; P];
-                    for load in 0..4 {
-                        for p in 0..P {
-                            let unit = heads[p].add(q4::HEAD_BYTES + u * q4::UNIT_BYTES);
-                            let packed = V::load(unit.add(32 * (4 * block + load)), strides[p]);
-                            let (low, high) = (packed.low_nibbles(), packed.high_nibbles());
-                            for t in 0..T {
-                                let x = x.add(t * padded + 8 * load);
-                                dots[p][t] = dots[p][t].add_dot4(low, x).add_dot4(high, x.add(4));
-                            }
-                        }
-                    }
-                    for p in 0..P {
-                        let unit = heads[p].add(q4::HEAD_BYTES + u * q4::UNIT_BYTES);
-                        let scales = V::load_u8(unit.add(q4::SCALES_AT + LANES * block), strides[p]);
-                        for t in 0..T {
-                            product[p][t] = product[p][t].add_product(dots[p][t], scales);
-                        }
-                    }
-                }
-            }
-            let mut minimum = [[V::zero(); T]; P];
-            for u in units {
-                for p in 0..P {
-                    let unit = heads[p].add(q4::HEAD_BYTES + u * q4::UNIT_BYTES);
-                    let mins = V::load_u8_pairs(unit.add(q4::MINS_AT), strides[p]);
-                    for t in 0..T {
-                        minimum[p][t] = minimum[p][t].add_dot2(mins, sums.add(t * blocks + u * (UNIT / BLOCK)));
-                    }
-                }
-            }
+#[expect(unsafe_op_in_unsafe_fn, reason = "as in `outputs`")]
+unsafe fn minimum<V: Vector, const P: usize, const T: usize>(o: &Operands<P>, group: usize) -> [[V; T]; P] {
+    let mut minimum = [[V::zero(); T]; P];
+    for u in o.units(group) {
+        for p in 0..P {
+            let mins = V::load_u8_pairs(o.unit::<Q4<V>>(p, u).add(q4::MINS_AT), o.strides[p]);
             for t in 0..T {
-                let scale = *scales.add(t * groups + group);
-                for p in 0..P {
-                    products[p][t] = product[p][t].add_scaled(products[p][t], scale);
-                    minima[p][t] = minimum[p][t].add_scaled(minima[p][t], scale);
-                }
+                minimum[p][t] = minimum[p][t].add_dot2(mins, o.sums(t, u));
             }
         }
+    }
+    minimum
+}
 
-        for p in 0..P {
-            let row_scale = V::load_floats(heads[p], strides[p]);
-            let row_min = V::load_floats(heads[p].add(4 * LANES), strides[p]);
-            for token in 0..T {
-                let y = V::sub(V::mul(row_scale, products[p][token]), V::mul(row_min, minima[p][token]));
-                let lanes = V::to_tiles(y);
-                for (tile, lanes) in tiles[p].clone().zip(lanes) {
-                    out.store(tile, t + token, lanes);
+/// `Σ s_b Σ q x` over the blocks of a group.
+#[inline(always)]
+#[expect(unsafe_op_in_unsafe_fn, reason = "as in `outputs`")]
+unsafe fn product<V: Vector, const P: usize, const T: usize>(o: &Operands<P>, group: usize) -> [[V; T]; P] {
+    let mut product = [[V::zero(); T]; P];
+    for u in o.units(group) {
+        o.prefetch::<Q4<V>>(u);
+        for block in 0..UNIT / BLOCK {
+            let mut dots = [[V::zero(); T]; P];
+            for load in 0..BLOCK / 8 {
+                let at = LANES * 4 * (BLOCK / 8 * block + load);
+                let packed: [V; P] = core::array::from_fn(|p| V::load(o.unit::<Q4<V>>(p, u).add(at), o.strides[p]));
+                let (low, high) = (packed.map(|v| v.low_nibbles()), packed.map(|v| v.high_nibbles()));
+                for t in 0..T {
+                    let x = o.quants(t, u * UNIT + block * BLOCK + 8 * load);
+                    for p in 0..P {
+                        dots[p][t] = dots[p][t].add_dot4(low[p], x);
+                    }
+                    for p in 0..P {
+                        dots[p][t] = dots[p][t].add_dot4(high[p], x.add(4));
+                    }
+                }
+            }
+            for p in 0..P {
+                let scales = V::load_u8(o.unit::<Q4<V>>(p, u).add(q4::SCALES_AT + LANES * block), o.strides[p]);
+                for t in 0..T {
+                    product[p][t] = product[p][t].add_product(dots[p][t], scales);
                 }
             }
         }
     }
-    T
+    product
 }
