@@ -1,7 +1,7 @@
 //! The float law of attention, written once over two exact integer primitives that each instruction set supplies.
 //!
 //! Blocks of positions come outermost, so that a block's keys and values stay in the nearest cache while all query
-//! rows pass over it, [`ROWS`] at a time: that many share every load.
+//! rows pass over it, some at a time ([`Dots::ROWS`]).
 
 use super::attention::{BLOCK, CacheF32, CacheI8, MAX_HEAD_DIM, Partials, QueriesF32, QueriesI8, Reach, SPAN};
 use super::lanes::{self, Lanes};
@@ -9,19 +9,21 @@ use crate::math;
 use core::ops::Range;
 use kinglet_quant::{LANES, act};
 
-/// Query rows that one pass over a block serves. Four rows of sums are 1 KiB of stack, and four accumulators leave
-/// room for the operands in 16 registers.
-pub(super) const ROWS: usize = 4;
+/// The most query rows that one pass over a block serves.
+const MAX_ROWS: usize = 8;
 /// Up to this many rows, as when one token is decoded, a block takes less time than its memory needs to arrive, and the
 /// next one is prefetched meanwhile.
-const PREFETCH_ROWS: usize = 2 * ROWS;
+const PREFETCH_ROWS: usize = 8;
 /// Tiles of eight positions in a block, and tiles of eight channels that go through one buffer of a block's length.
 pub(super) const TILES: usize = BLOCK / LANES;
 
 /// What an instruction set supplies. The integer part is exact, so that each may sum in the order it likes.
 ///
-/// Slices have the lengths that the layouts say; `R` is 1..=[`ROWS`].
+/// Slices have the lengths that the layouts say; `R` is at most `ROWS`.
 pub(super) trait Dots {
+    /// Query rows that one pass over a block serves, 4 or 8. They share every load, and overlap where a row alone would be
+    /// one long chain of dependent operations.
+    const ROWS: usize;
     /// A register of the float part.
     type Eight: Eight;
 
@@ -33,9 +35,26 @@ pub(super) trait Dots {
     /// May prefetch `next`, which is empty or as long as `tiles`.
     fn values<const R: usize>(tiles: &[i8], next: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]);
 
-    /// Numbers in 0..=127 as bytes.
-    fn narrow(numbers: &[i32; BLOCK], out: &mut [u8; BLOCK]);
+    /// `out[p]` is the [`weight`] of `e[p] * inverse`.
+    fn weights(e: &[f32; BLOCK], inverse: f32, out: &mut [u8; BLOCK]);
 }
+
+/// `v` rounded, within 0..=127, NaN being 0.
+#[inline(always)]
+pub(super) fn weight(v: f32) -> i32 {
+    lanes::clamp_round(0.0, MAX_WEIGHT, v)
+}
+
+/// [`Dots::weights`] for machines that narrow lanes to bytes by one instruction, or none.
+#[inline(always)]
+pub(super) fn weights(e: &[f32; BLOCK], inverse: f32, out: &mut [u8; BLOCK]) {
+    for p in 0..BLOCK {
+        out[p] = weight(e[p] * inverse) as u8;
+    }
+}
+
+/// The greatest weight of a value.
+const MAX_WEIGHT: f32 = act::QUANT_MAX as f32;
 
 /// Eight lanes of a reduction, in one register: a compiler that is given the array takes it apart.
 pub(super) trait Eight: Copy {
@@ -163,15 +182,9 @@ fn soften<E: Eight, const R: usize>(
     c
 }
 
-/// Turns the `e` of `R` rows, which it spoils like `numbers`, into the weights `u` of a block and returns `peak / 127` of each.
+/// Turns the `e` of `R` rows, which it spoils, into the weights `u` of a block and returns `peak / 127` of each.
 #[inline(always)]
-fn weigh<D: Dots, const R: usize>(
-    e: &mut [[f32; BLOCK]; R],
-    value_scales: &[f32; BLOCK],
-    numbers: &mut [[i32; BLOCK]; R],
-    u: &mut [[u8; BLOCK]; R],
-) -> [f32; R] {
-    const MAX: f32 = act::QUANT_MAX as f32;
+fn weigh<D: Dots, const R: usize>(e: &mut [[f32; BLOCK]; R], value_scales: &[f32; BLOCK], u: &mut [[u8; BLOCK]; R]) -> [f32; R] {
     let (mut inverse, mut scale) = ([0.0; R], [0.0; R]);
     for r in 0..R {
         for p in 0..BLOCK {
@@ -180,14 +193,11 @@ fn weigh<D: Dots, const R: usize>(
         let peak = peak::<D::Eight>(0.0, &e[r]);
         // With both 0, every weight becomes 0.
         if peak >= act::TINY {
-            (inverse[r], scale[r]) = (MAX / peak, peak / MAX);
+            (inverse[r], scale[r]) = (MAX_WEIGHT / peak, peak / MAX_WEIGHT);
         }
     }
     for r in 0..R {
-        for p in 0..BLOCK {
-            numbers[r][p] = lanes::clamp_round(0.0, MAX, e[r][p] * inverse[r]);
-        }
-        D::narrow(&numbers[r], &mut u[r]);
+        D::weights(&e[r], inverse[r], &mut u[r]);
     }
     scale
 }
@@ -196,9 +206,9 @@ fn weigh<D: Dots, const R: usize>(
 /// Aligned as the widest registers are.
 #[repr(align(64))]
 struct Buffers {
-    sums: [[i32; BLOCK]; ROWS],
-    scores: [[f32; BLOCK]; ROWS],
-    weights: [[u8; BLOCK]; ROWS],
+    sums: [[i32; BLOCK]; MAX_ROWS],
+    scores: [[f32; BLOCK]; MAX_ROWS],
+    weights: [[u8; BLOCK]; MAX_ROWS],
 }
 
 /// The rows of a chunk, and where their results go.
@@ -221,7 +231,7 @@ pub(super) fn attend_i8<D: Dots>(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, s
     assert!(cache.keys.len() == stored * BLOCK * head_dim && cache.values.len() == stored * BLOCK * head_dim);
     assert!(queries.quants.len() == rows * head_dim && queries.scales.len() == rows);
     begin(rows, head_dim, out);
-    let mut buffers = Buffers { sums: [[0; BLOCK]; ROWS], scores: [[0.0; BLOCK]; ROWS], weights: [[0; BLOCK]; ROWS] };
+    let mut buffers = Buffers { sums: [[0; BLOCK]; MAX_ROWS], scores: [[0.0; BLOCK]; MAX_ROWS], weights: [[0; BLOCK]; MAX_ROWS] };
 
     let reached = blocks(queries.reach, span);
     for block in reached.clone() {
@@ -232,8 +242,15 @@ pub(super) fn attend_i8<D: Dots>(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, s
         let is_prefetched = rows <= PREFETCH_ROWS && block + 1 < reached.end;
         let key_scales = &cache.key_scales.as_chunks::<BLOCK>().0[place];
         let value_scales = &cache.value_scales.as_chunks::<BLOCK>().0[place];
-        for first in (0..rows).step_by(ROWS) {
-            let rows = first..(first + ROWS).min(rows);
+        let mut first = 0;
+        while first < rows {
+            let n = match rows - first {
+                8.. if D::ROWS == 8 => 8,
+                4.. => 4,
+                n => n,
+            };
+            let rows = first..first + n;
+            first = rows.end;
             let chunk = Chunk {
                 queries: &queries.quants[rows.start * head_dim..rows.end * head_dim],
                 scales: &queries.scales[rows.clone()],
@@ -242,14 +259,15 @@ pub(super) fn attend_i8<D: Dots>(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, s
                 sum: &mut out.sum[rows.clone()],
                 acc: &mut out.acc[rows.start * head_dim..rows.end * head_dim],
             };
-            let len = if is_prefetched && first == 0 { BLOCK * head_dim } else { 0 };
+            let len = if is_prefetched && rows.start == 0 { BLOCK * head_dim } else { 0 };
             let (next_keys, next_values) = (&cache.keys[next..][..len], &cache.values[next..][..len]);
             let block = Block { start: block * BLOCK, keys, key_scales, values, value_scales, next_keys, next_values };
             match rows.len() {
                 1 => attend_block::<D, 1>(block, chunk, &mut buffers),
                 2 => attend_block::<D, 2>(block, chunk, &mut buffers),
                 3 => attend_block::<D, 3>(block, chunk, &mut buffers),
-                _ => attend_block::<D, ROWS>(block, chunk, &mut buffers),
+                4 => attend_block::<D, 4>(block, chunk, &mut buffers),
+                _ => attend_block::<D, MAX_ROWS>(block, chunk, &mut buffers),
             }
         }
     }
@@ -279,7 +297,7 @@ fn attend_block<D: Dots, const R: usize>(block: Block<'_>, chunk: Chunk<'_>, buf
     let (Some(sums), Some(scores), Some(weights)) =
         (buffers.sums.first_chunk_mut::<R>(), buffers.scores.first_chunk_mut::<R>(), buffers.weights.first_chunk_mut::<R>())
     else {
-        unreachable!("no chunk has more than ROWS rows");
+        unreachable!("no chunk has more than MAX_ROWS rows");
     };
 
     let queries: [&[i8]; R] = core::array::from_fn(|r| &chunk.queries[r * head_dim..][..head_dim]);
@@ -290,7 +308,7 @@ fn attend_block<D: Dots, const R: usize>(block: Block<'_>, chunk: Chunk<'_>, buf
         }
     }
     let factors = soften::<D::Eight, R>(scores, &ranges, chunk.max, chunk.sum);
-    let scales = weigh::<D, R>(scores, block.value_scales, sums, weights);
+    let scales = weigh::<D, R>(scores, block.value_scales, weights);
 
     let mut next_pieces = block.next_values.chunks(TILES * LANES * BLOCK);
     for (piece, values) in block.values.chunks(TILES * LANES * BLOCK).enumerate() {

@@ -181,6 +181,7 @@ fn matmul_float(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>, decode: impl F
 struct Scalar;
 
 impl Dots for Scalar {
+    const ROWS: usize = 4;
     type Eight = lanes::Lanes;
 
     fn scores<const R: usize>(keys: &[i8], _next: &[i8], queries: [&[i8]; R], out: &mut [[i32; BLOCK]; R]) {
@@ -213,8 +214,8 @@ impl Dots for Scalar {
         }
     }
 
-    fn narrow(numbers: &[i32; BLOCK], out: &mut [u8; BLOCK]) {
-        *out = numbers.map(|number| number as u8);
+    fn weights(e: &[f32; BLOCK], inverse: f32, out: &mut [u8; BLOCK]) {
+        attend::weights(e, inverse, out);
     }
 }
 

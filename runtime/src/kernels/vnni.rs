@@ -27,8 +27,12 @@ trait Vector: Copy {
     const TILES: usize;
     /// Tokens in a register tile of a batch, for two registers of rows: as many as there is room for.
     const TOKENS: usize;
-    /// Registers of tiles, 2 or 4, that meet [`attend::ROWS`](super::attend::ROWS) query rows side by side.
+    /// Query rows of attention that pass over a block together: 4 or 8.
+    const ROWS: usize;
+    /// Registers of tiles, 2 or 4, that meet four query rows side by side; eight rows meet half as many.
     const SIDE_BY_SIDE: usize;
+    /// Whether an instruction makes bytes of the lanes.
+    const NARROWS: bool;
 
     unsafe fn zero() -> Self;
     /// `value` in every lane.

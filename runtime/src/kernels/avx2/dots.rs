@@ -2,7 +2,7 @@
 //!
 //! Every row shares the loads, and for keys the sizes. A pair of products is at most 2 * 127 * 127 and fits 16 bits.
 
-use crate::kernels::attend::{Dots, Eight, TILES};
+use crate::kernels::attend::{Dots, Eight, TILES, weight};
 use crate::kernels::attention::BLOCK;
 use core::arch::x86_64::*;
 use kinglet_quant::LANES;
@@ -11,6 +11,7 @@ use kinglet_quant::LANES;
 pub(super) struct Avx2Dots;
 
 impl Dots for Avx2Dots {
+    const ROWS: usize = 4;
     type Eight = Ymm;
 
     #[inline(always)]
@@ -26,8 +27,8 @@ impl Dots for Avx2Dots {
     }
 
     #[inline(always)]
-    fn narrow(numbers: &[i32; BLOCK], out: &mut [u8; BLOCK]) {
-        narrow(numbers, out);
+    fn weights(e: &[f32; BLOCK], inverse: f32, out: &mut [u8; BLOCK]) {
+        weights(e, inverse, out);
     }
 }
 
@@ -77,9 +78,13 @@ pub(in crate::kernels) fn prefetch(first: *const i8, bytes: usize) {
     }
 }
 
-/// Entry `narrow` of [`Dots`], for tables with AVX2.
+/// See [`Dots::weights`]: packed by the instructions that saturate, which the compiler does not find.
 #[inline(always)]
-pub(in crate::kernels) fn narrow(numbers: &[i32; BLOCK], out: &mut [u8; BLOCK]) {
+pub(in crate::kernels) fn weights(e: &[f32; BLOCK], inverse: f32, out: &mut [u8; BLOCK]) {
+    let mut numbers = [0; BLOCK];
+    for p in 0..BLOCK {
+        numbers[p] = weight(e[p] * inverse);
+    }
     // SAFETY: 32 numbers and 32 bytes, twice; only entries of tables with AVX2 call this.
     unsafe {
         // Packing works in halves of a register; this order of its 32-bit lanes puts them right.

@@ -48,7 +48,9 @@ impl Vector for Zmm {
     type Floats = __m512;
     const TILES: usize = 2;
     const TOKENS: usize = 6;
+    const ROWS: usize = 8;
     const SIDE_BY_SIDE: usize = 4;
+    const NARROWS: bool = true;
 
     #[inline(always)]
     unsafe fn zero() -> Self {

@@ -31,7 +31,9 @@ impl Vector for Ymm {
     type Floats = __m256;
     const TILES: usize = 1;
     const TOKENS: usize = 4;
+    const ROWS: usize = 4;
     const SIDE_BY_SIDE: usize = 2;
+    const NARROWS: bool = false;
 
     #[inline(always)]
     unsafe fn zero() -> Self {

@@ -5,7 +5,7 @@
 //! begin at `-128 Σ q`. Weights are unsigned as they are. Sums are exact: 256 products of at most 255 * 127.
 
 use super::Vector;
-use crate::kernels::attend::{Dots, TILES};
+use crate::kernels::attend::{self, Dots, TILES};
 use crate::kernels::attention::BLOCK;
 use crate::kernels::avx2::dots;
 use core::marker::PhantomData;
@@ -18,6 +18,7 @@ const GANG: usize = 4 * LANES;
 pub(super) struct VnniDots<V>(PhantomData<V>);
 
 impl<V: Vector> Dots for VnniDots<V> {
+    const ROWS: usize = V::ROWS;
     type Eight = dots::Ymm;
 
     #[inline(always)]
@@ -26,60 +27,63 @@ impl<V: Vector> Dots for VnniDots<V> {
         assert!(head_dim.is_multiple_of(4) && queries.iter().all(|query| query.len() == head_dim));
         assert!(keys.len() == BLOCK * head_dim);
         let offsets = queries.map(|query| -128 * query.iter().map(|q| i32::from(*q)).sum::<i32>());
-        // SAFETY: `TILES` tiles of `head_dim / 4` gangs are `BLOCK * head_dim` bytes, each query has four bytes for each of
-        // the gangs, and the entry that names this type has the features.
+        let tiles = Tiles { bytes: keys, gangs: head_dim / 4, next };
+        // SAFETY: each query has four bytes for each of the gangs, and the entry that names this type has the features.
         unsafe {
-            let queries = queries.map(<[i8]>::as_ptr);
-            products::<V, R>(keys.as_ptr(), next, TILES, head_dim / 4, offsets, out, |sum, keys, r, gang| {
-                sum.add_dot4(keys.plus_128(), queries[r].add(4 * gang))
-            });
+            products::<V, R>(&tiles, offsets, out, |sum, keys, r, gang| sum.add_dot4(keys.plus_128(), queries[r].as_ptr().add(4 * gang)));
         }
     }
 
     #[inline(always)]
     fn values<const R: usize>(tiles: &[i8], next: &[i8], weights: &[[u8; BLOCK]; R], out: &mut [[i32; BLOCK]; R]) {
-        let count = tiles.len() / (LANES * BLOCK);
-        assert!(count <= TILES);
-        // SAFETY: `count` tiles of `BLOCK / 4` gangs lie in `tiles`, the weights of a row have four bytes for each of the
-        // gangs, and the entry that names this type has the features.
+        let tiles = Tiles { bytes: tiles, gangs: BLOCK / 4, next };
+        // SAFETY: the weights of a row have four bytes for each of the gangs, and the entry that names this type has the
+        // features.
         unsafe {
-            products::<V, R>(tiles.as_ptr(), next, count, BLOCK / 4, [0; R], out, |sum, values, r, gang| {
-                sum.add_unsigned_dot4(weights[r].as_ptr().add(4 * gang), values)
-            });
+            products::<V, R>(&tiles, [0; R], out, |sum, values, r, gang| sum.add_unsigned_dot4(weights[r].as_ptr().add(4 * gang), values));
         }
     }
 
     #[inline(always)]
-    fn narrow(numbers: &[i32; BLOCK], out: &mut [u8; BLOCK]) {
-        dots::narrow(numbers, out);
+    fn weights(e: &[f32; BLOCK], inverse: f32, out: &mut [u8; BLOCK]) {
+        if V::NARROWS {
+            attend::weights(e, inverse, out);
+        } else {
+            dots::weights(e, inverse, out);
+        }
     }
+}
+
+/// Tiles of eight lanes: four bytes a lane in a gang, gang after gang.
+struct Tiles<'a> {
+    bytes: &'a [i8],
+    gangs: usize,
+    /// As long as `bytes`, to be prefetched; or empty.
+    next: &'a [i8],
 }
 
 /// Starts `out[r][lane]` from `start[r]` and adds, for each gang, what `step(sum, bytes, r, gang)` adds.
 ///
 /// # Safety
-/// `count` tiles of `gangs * GANG` bytes lie at `tiles`, `count` is at most `TILES`, and the features of `V` are there.
+/// The features of `V` are there.
 #[inline(always)]
 unsafe fn products<V: Vector, const R: usize>(
-    tiles: *const i8,
-    next: &[i8],
-    count: usize,
-    gangs: usize,
+    tiles: &Tiles<'_>,
     start: [i32; R],
     out: &mut [[i32; BLOCK]; R],
     step: impl Fn(V, V, usize, usize) -> V,
 ) {
+    let count = tiles.bytes.len() / (tiles.gangs * GANG);
+    assert!(count <= TILES);
+    let side_by_side = if R > 4 { V::SIDE_BY_SIDE / 2 } else { V::SIDE_BY_SIDE };
     let mut tile = 0;
     while tile < count {
-        // SAFETY: the tiles of the registers end at `count`, as this function's caller promises for all of them.
+        // SAFETY: there are tiles for all registers but the last, and at least one for that.
         tile += unsafe {
-            if tile + V::SIDE_BY_SIDE * V::TILES <= count {
-                match V::SIDE_BY_SIDE {
-                    4 => some_tiles::<V, R, 4>(tiles, next, tile, count, gangs, start, out, &step),
-                    _ => some_tiles::<V, R, 2>(tiles, next, tile, count, gangs, start, out, &step),
-                }
-            } else {
-                some_tiles::<V, R, 1>(tiles, next, tile, count, gangs, start, out, &step)
+            match side_by_side {
+                4 if tile + 4 * V::TILES <= count => some_tiles::<V, R, 4>(tiles, tile, start, out, &step),
+                2 if tile + 2 * V::TILES <= count => some_tiles::<V, R, 2>(tiles, tile, start, out, &step),
+                _ => some_tiles::<V, R, 1>(tiles, tile, start, out, &step),
             }
         };
     }
@@ -88,29 +92,26 @@ unsafe fn products<V: Vector, const R: usize>(
 /// The same for `P` registers of tiles from `tile` on; returns how many tiles these are.
 ///
 /// # Safety
-/// As for `products`; of the last register, only the first tile need be one of the `count`.
+/// The features of `V` are there, and the tiles, of which the last register may lack its second.
 #[inline(always)]
 unsafe fn some_tiles<V: Vector, const R: usize, const P: usize>(
-    tiles: *const i8,
-    next: &[i8],
+    tiles: &Tiles<'_>,
     tile: usize,
-    count: usize,
-    gangs: usize,
     start: [i32; R],
     out: &mut [[i32; BLOCK]; R],
     step: impl Fn(V, V, usize, usize) -> V,
 ) -> usize {
-    let tile_bytes = gangs * GANG;
-    // SAFETY: gangs of tiles below `count`: a register whose second tile is missing reads its first one twice. It is then
+    let tile_bytes = tiles.gangs * GANG;
+    let gang_bytes = P * V::TILES * GANG;
+    // SAFETY: gangs of tiles that are there: a register whose second tile is missing reads its first one twice. It is then
     // the last of at most `TILES - 1` tiles, so that its lanes, too, have room in `out`.
     unsafe {
-        let first = tiles.add(tile * tile_bytes).cast::<u8>();
-        let stride = if tile + 1 < count { tile_bytes } else { 0 };
+        let first = tiles.bytes.as_ptr().add(tile * tile_bytes).cast::<u8>();
+        let stride = if (tile + 1) * tile_bytes < tiles.bytes.len() { tile_bytes } else { 0 };
         let mut sums: [[V; P]; R] = core::array::from_fn(|r| [V::splat(start[r]); P]);
-        for gang in 0..gangs {
-            if !next.is_empty() {
-                let bytes = P * V::TILES * GANG;
-                dots::prefetch(next.as_ptr().wrapping_add(tile * tile_bytes + gang * bytes), bytes);
+        for gang in 0..tiles.gangs {
+            if !tiles.next.is_empty() {
+                dots::prefetch(tiles.next.as_ptr().wrapping_add(tile * tile_bytes + gang * gang_bytes), gang_bytes);
             }
             let bytes: [V; P] = core::array::from_fn(|p| V::load(first.add(p * V::TILES * tile_bytes + gang * GANG), stride));
             for r in 0..R {
