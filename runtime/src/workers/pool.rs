@@ -1,13 +1,14 @@
 //! A pool of threads that spin for a moment and then sleep.
 //!
-//! Chunks are claimed one by one from a counter, by the caller too, so that a thread that the system holds back costs
-//! at most the chunk it works on: the others take the rest, and the end of a run waits for chunks, not for threads.
+//! A run's chunks are dealt to the threads in equal contiguous shares, because chunks that follow each other read memory
+//! that follows each other. Each thread, the caller too, claims its own share one by one and then what is left of the
+//! others', so that a thread that the system holds back costs at most the chunk it works on; the end of a run waits for
+//! chunks, not for threads.
 //!
-//! The counter's word holds the run's number and the next chunk. A thread reads the word, then the task, and then
-//! claims by compare-and-swap on the word: it succeeds only if the run is still the one whose task was read. While the
-//! caller exchanges the task, the word says that nothing is to be had. Runs are counted in 40 bits: only a thread that
-//! stood still between that read and that claim for a multiple of 2^40 runs, years of them, could mistake one run for
-//! another.
+//! A share's word holds the run's number and the next chunk. A thread reads the word, then the task, and then claims by
+//! compare-and-swap on the word: it succeeds only if the run is still the one whose task was read. While the caller
+//! exchanges the task, all words say that nothing is to be had. Runs are counted in 40 bits: only a thread that stood
+//! still between that read and that claim for a multiple of 2^40 runs, years of them, could mistake one run for another.
 #![expect(unsafe_code, reason = "a task that borrows from the caller's stack is handed to threads that outlive it")]
 
 use super::Workers;
@@ -39,9 +40,14 @@ impl core::error::Error for PoolError {}
 
 type Task<'t> = &'t (dyn Fn(usize) + Sync);
 
+/// Number of the run, then in the low [`CHUNK_BITS`] the next chunk of a share, or [`NOTHING`]. Alone in its cache lines,
+/// since each thread writes its own with every claim.
+#[repr(align(128))]
+struct Word(AtomicU64);
+
 struct Shared {
-    /// Number of the run, then in the low [`CHUNK_BITS`] the next chunk, or [`NOTHING`].
-    word: AtomicU64,
+    /// One for each thread's share, the caller's first.
+    words: Vec<Word>,
     chunks: AtomicUsize,
     /// Points to the caller's `Task`, alive until all chunks of its run are done.
     task: AtomicPtr<Task<'static>>,
@@ -54,15 +60,28 @@ struct Shared {
 }
 
 impl Shared {
-    /// Claims and runs one chunk; `false` if there is none to be had.
-    fn step(&self) -> bool {
-        let word = self.word.load(Ordering::Acquire);
+    /// The first chunk of share `i` in a run of `chunks`; that of the share behind the last is `chunks`.
+    fn share(&self, i: usize, chunks: usize) -> usize {
+        let (each, more) = (chunks / self.words.len(), chunks % self.words.len());
+        i * each + i.min(more)
+    }
+
+    /// Claims and runs one chunk, for thread `i`: of its own share if there is one left; `false` if there is none in any.
+    fn step(&self, i: usize) -> bool {
+        let threads = self.words.len();
+        (i..i + threads).any(|share| self.step_in(share % threads))
+    }
+
+    /// Claims and runs one chunk of a share; `false` if there is none to be had.
+    fn step_in(&self, share: usize) -> bool {
+        let place = &self.words[share].0;
+        let word = place.load(Ordering::Acquire);
         let chunk = word & NOTHING;
         let (chunks, task) = (self.chunks.load(Ordering::Acquire), self.task.load(Ordering::Acquire));
-        if chunk == NOTHING || chunk >= chunks as u64 {
+        if chunk == NOTHING || chunk >= self.share(share + 1, chunks) as u64 {
             return false;
         }
-        if self.word.compare_exchange(word, word + 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        if place.compare_exchange(word, word + 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return true;
         }
         // Counts the chunk even when the task panics, so that the caller does not wait for ever.
@@ -83,11 +102,11 @@ impl Shared {
         true
     }
 
-    fn work(&self) {
+    fn work(&self, i: usize) {
         let mut idle = 0;
         while !self.stop.load(Ordering::Relaxed) {
             // A panic is counted and told to the caller; the thread stays for the next run.
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.step())).unwrap_or(true) {
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.step(i))).unwrap_or(true) {
                 idle = 0;
             } else if idle < SPINS {
                 idle += 1;
@@ -111,8 +130,11 @@ impl Shared {
     }
 
     fn has_work(&self) -> bool {
-        let chunk = self.word.load(Ordering::SeqCst) & NOTHING;
-        chunk != NOTHING && chunk < self.chunks.load(Ordering::SeqCst) as u64
+        let chunks = self.chunks.load(Ordering::SeqCst);
+        self.words.iter().enumerate().any(|(share, word)| {
+            let chunk = word.0.load(Ordering::SeqCst) & NOTHING;
+            chunk != NOTHING && chunk < self.share(share + 1, chunks) as u64
+        })
     }
 
     fn wake_all(&self) {
@@ -144,7 +166,7 @@ impl Pool {
     /// If the system starts no more threads.
     pub fn new(threads: usize) -> Result<Self, PoolError> {
         let shared = Arc::new(Shared {
-            word: AtomicU64::new(NOTHING),
+            words: (0..threads.max(1)).map(|_| Word(AtomicU64::new(NOTHING))).collect(),
             chunks: AtomicUsize::new(0),
             task: AtomicPtr::new(core::ptr::null_mut()),
             done: AtomicUsize::new(0),
@@ -158,7 +180,7 @@ impl Pool {
         for i in 1..threads {
             let shared = Arc::clone(&pool.shared);
             let builder = std::thread::Builder::new().name(std::format!("kinglet-{i}")).stack_size(256 << 10);
-            pool.threads.push(builder.spawn(move || shared.work()).map_err(PoolError)?);
+            pool.threads.push(builder.spawn(move || shared.work(i)).map_err(PoolError)?);
         }
         Ok(pool)
     }
@@ -197,19 +219,23 @@ unsafe impl Workers for Pool {
         let shared = &*self.shared;
         // A run whose panic began on the caller's own thread left this set.
         shared.panicked.store(false, Ordering::Relaxed);
-        let run = (shared.word.load(Ordering::Relaxed) >> CHUNK_BITS).wrapping_add(1) << CHUNK_BITS;
-        shared.word.store(run | NOTHING, Ordering::SeqCst);
+        let run = (shared.words[0].0.load(Ordering::Relaxed) >> CHUNK_BITS).wrapping_add(1) << CHUNK_BITS;
+        for word in &shared.words {
+            word.0.store(run | NOTHING, Ordering::SeqCst);
+        }
         shared.chunks.store(chunks, Ordering::SeqCst);
         shared.done.store(0, Ordering::SeqCst);
         let place: *const Task<'_> = &task;
         shared.task.store(place.cast_mut().cast(), Ordering::SeqCst);
-        shared.word.store(run, Ordering::SeqCst);
+        for (share, word) in shared.words.iter().enumerate() {
+            word.0.store(run | shared.share(share, chunks) as u64, Ordering::SeqCst);
+        }
         shared.wake_all();
         /// Waits for the chunks that others still run, also when this thread's own chunk panics.
         struct End<'s>(&'s Shared, usize);
         impl Drop for End<'_> {
             fn drop(&mut self) {
-                while self.0.step() {}
+                while self.0.step(0) {}
                 let mut turns = 0;
                 while self.0.done.load(Ordering::Acquire) < self.1 {
                     turns += 1;
@@ -218,7 +244,7 @@ unsafe impl Workers for Pool {
             }
         }
         let end = End(shared, chunks);
-        while shared.step() {}
+        while shared.step(0) {}
         drop(end);
         if shared.panicked.swap(false, Ordering::Relaxed) {
             panic!("a worker's chunk panicked");
