@@ -105,7 +105,7 @@ impl<'m> Block<'m> {
     /// The inputs of the down projection from the outputs of the up projection.
     fn activate(&self, ctx: Ctx<'_>, tokens: usize, up: &[f32], inputs: &mut Inputs<'_>) {
         let (f, ffn_dim, rows) = (self.spec.activation, self.down.cols(), self.up.rows());
-        inputs.fill(ctx, self.down.dtype(), tokens, ffn_dim, |token, out| {
+        inputs.fill(ctx, self.down.dtype(), tokens, ffn_dim, (), |token, (), out| {
             let up = &up[token * rows..][..rows];
             let half = |i: usize| &up[i * ffn_dim..][..ffn_dim];
             let bias = |i: usize| self.up_bias.map(|bias| &bias[i * ffn_dim..][..ffn_dim]);

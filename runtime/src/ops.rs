@@ -8,7 +8,7 @@ pub mod attention;
 use crate::kernels::Kernels;
 use crate::spec::{Norm, Role};
 use crate::tensor::{Acts, ActsMut, Matrix, Outputs, TensorError};
-use crate::workers::{Serial, Split, TileParts, Workers, for_each};
+use crate::workers::{Parts, Serial, Split, TileParts, Workers, for_each};
 use kinglet_quant::{DType, act};
 
 /// Below this many multiply-adds a product stays on one core: waking the others costs more.
@@ -17,6 +17,8 @@ const SERIAL_PRODUCT: usize = 1 << 15;
 const PIECES_PER_WORKER: usize = 4;
 /// Tiles that the widest kernels take at once: a piece that is no multiple of them leaves registers half empty.
 const TILES_AT_ONCE: usize = 4;
+/// Tokens of a chunk of a step per token: enough that a claim costs little, few enough that cores get equal shares.
+pub const CHUNK: usize = 4;
 /// Below this many tokens a step per token stays on one core.
 const SERIAL_TOKENS: usize = 4;
 
@@ -37,7 +39,8 @@ impl core::fmt::Debug for Ctx<'_> {
 
 impl Ctx<'_> {
     /// The workers for a step that does little per token.
-    fn workers_for(&self, tokens: usize) -> &dyn Workers {
+    #[must_use]
+    pub fn workers_for(&self, tokens: usize) -> &dyn Workers {
         if tokens < SERIAL_TOKENS { &Serial } else { self.workers }
     }
 }
@@ -89,28 +92,45 @@ impl<'a> Inputs<'a> {
         Self { values, quants, scales, sums }
     }
 
-    /// Fills the inputs of `tokens` vectors of `cols` elements for a product with weights of type `dtype`:
-    /// `fill(token, out)` writes one vector.
-    pub fn fill(&mut self, ctx: Ctx<'_>, dtype: DType, tokens: usize, cols: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
-        let values = Split::new(&mut self.values[..tokens * cols], cols);
-        let workers = ctx.workers_for(tokens);
+    /// Fills the inputs of `tokens` vectors of `cols` elements for a product with weights of type `dtype`.
+    ///
+    /// `fill(token, part, out)` writes one vector; `part` is that of the token's chunk of [`CHUNK`] tokens.
+    pub fn fill<P: Parts>(
+        &mut self,
+        ctx: Ctx<'_>,
+        dtype: DType,
+        tokens: usize,
+        cols: usize,
+        parts: P,
+        fill: impl Fn(usize, &mut P::Part, &mut [f32]) + Sync,
+    ) {
+        let (workers, chunks) = (ctx.workers_for(tokens), tokens.div_ceil(CHUNK));
+        let values = Split::new(&mut self.values[..tokens * cols], CHUNK * cols);
         if !dtype.is_quantised() {
-            return for_each(workers, tokens, values, fill);
+            return for_each(workers, chunks, (values, parts), |chunk, (values, mut part)| {
+                for (i, out) in values.chunks_exact_mut(cols).enumerate() {
+                    fill(CHUNK * chunk + i, &mut part, out);
+                }
+            });
         }
         let terms = act::terms(dtype);
-        let [quants, scales, sums] = [act::padded(cols), act::groups(cols), act::blocks(cols)].map(|len| terms * len);
+        let [padded, groups, blocks] = [act::padded(cols), act::groups(cols), act::blocks(cols)];
         let parts = (
             values,
-            Split::new(&mut self.quants[..tokens * quants], quants),
-            Split::new(&mut self.scales[..tokens * scales], scales),
-            Split::new(&mut self.sums[..tokens * sums], sums),
+            Split::new(&mut self.quants[..tokens * terms * padded], CHUNK * terms * padded),
+            Split::new(&mut self.scales[..tokens * terms * groups], CHUNK * terms * groups),
+            Split::new(&mut self.sums[..tokens * terms * blocks], CHUNK * terms * blocks),
+            parts,
         );
-        for_each(workers, tokens, parts, |t, (out, quants, scales, sums)| {
-            fill(t, out);
-            for term in 0..terms {
-                let quants = &mut quants[term * act::padded(cols)..][..act::padded(cols)];
-                let scales = &mut scales[term * act::groups(cols)..][..act::groups(cols)];
-                let sums = &mut sums[term * act::blocks(cols)..][..act::blocks(cols)];
+        for_each(workers, chunks, parts, |chunk, (values, quants, scales, sums, mut part)| {
+            // Nobody needs the floats again: the place of one vector, which stays in the nearest cache, serves them all.
+            let out = &mut values[..cols];
+            let vectors = quants.chunks_exact_mut(padded).zip(scales.chunks_exact_mut(groups)).zip(sums.chunks_exact_mut(blocks));
+            for (i, ((quants, scales), sums)) in vectors.enumerate() {
+                let (token, term) = (CHUNK * chunk + i / terms, i % terms);
+                if term == 0 {
+                    fill(token, &mut part, out);
+                }
                 if let Ok(mut acts) = ActsMut::new(1, cols, quants, scales, sums) {
                     (ctx.kernels.quantise)(out, &mut acts);
                     if term + 1 < terms {
@@ -139,6 +159,9 @@ impl<'a> Inputs<'a> {
 /// If `inputs` or `out` do not have the shapes that `w` and `tokens` ask for.
 pub fn matmul(ctx: Ctx<'_>, w: &Matrix<'_>, inputs: &Inputs<'_>, tokens: usize, out: &mut [f32]) -> Result<(), TensorError> {
     let outputs = Outputs::sums(w.rows(), tokens, act::terms(w.dtype()), out)?;
+    if tokens == 0 {
+        return Ok(()); // and no weight is read
+    }
     let small = w.rows().saturating_mul(w.cols()).saturating_mul(tokens) < SERIAL_PRODUCT;
     let workers: &dyn Workers = if small { &Serial } else { ctx.workers };
     let pieces = if workers.count() <= 1 { 1 } else { PIECES_PER_WORKER.saturating_mul(workers.count()) };
@@ -178,16 +201,16 @@ pub fn add_norm(
 ) {
     let cols = norm.weight.len();
     let tokens = x.len() / cols;
-    if !delta.is_empty() {
-        for_each(ctx.workers_for(tokens), tokens, Split::new(x, cols), |t, x| {
-            (ctx.kernels.add)(&delta[t * cols..][..cols], x);
+    inputs.fill(ctx, dtype, tokens, cols, Split::new(x, CHUNK * cols), |token, x, out| {
+        let x = &mut x[token % CHUNK * cols..][..cols];
+        if !delta.is_empty() {
+            (ctx.kernels.add)(&delta[token * cols..][..cols], x);
             if let Some(bias) = bias {
                 (ctx.kernels.add)(bias, x);
             }
-        });
-    }
-    let x = &*x;
-    inputs.fill(ctx, dtype, tokens, cols, |t, out| norm.apply(ctx.kernels, &x[t * cols..][..cols], out));
+        }
+        norm.apply(ctx.kernels, x, out);
+    });
 }
 
 #[cfg(test)]

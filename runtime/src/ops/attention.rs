@@ -251,7 +251,7 @@ impl Attention<'_, '_> {
             }
         }
         let (sum, acc) = (&*s.sum, &*s.acc);
-        inputs.fill(ctx, dtype, self.tokens, self.block.q_dim(), |token, out| {
+        inputs.fill(ctx, dtype, self.tokens, self.block.q_dim(), (), |token, (), out| {
             for (kv_head, out) in out.chunks_exact_mut(group * head_dim).enumerate() {
                 let row = plan.first_task(kv_head, token) * slot + token % TASK_TOKENS * group;
                 crate::kernels::attention::finish(&sum[row..][..group], &acc[row * head_dim..][..group * head_dim], out);

@@ -85,6 +85,18 @@ macro_rules! tuple_parts {
 tuple_parts!(A.0, B.1);
 tuple_parts!(A.0, B.1, C.2);
 tuple_parts!(A.0, B.1, C.2, D.3);
+tuple_parts!(A.0, B.1, C.2, D.3, E.4);
+
+// SAFETY: there is no memory to overlap.
+unsafe impl Parts for () {
+    type Part = ();
+
+    fn count(&self) -> usize {
+        usize::MAX
+    }
+
+    unsafe fn part(&self, _: usize) {}
+}
 
 /// Calls `body(i, part i)` for the first `count` parts, on the workers.
 ///
