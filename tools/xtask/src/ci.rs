@@ -1,6 +1,6 @@
 //! The gates of CI.
 
-use crate::shell::{command, output, root, run, works};
+use crate::shell::{command, output, quiet_output, root, run, works};
 
 /// A gate: its name, what it holds, and how.
 pub(crate) struct Gate {
@@ -95,6 +95,10 @@ fn features(_: &mut Ran) -> Result<(), String> {
 /// The self-test compares every kernel with scalar and the tiny model's logits with golden hashes.
 fn isa(ran: &mut Ran) -> Result<(), String> {
     run(&mut command("cargo build --release --quiet --bin kinglet"))?;
+    let symbols = quiet_output(&mut command("nm -C target/release/kinglet"))?;
+    if let Some(left) = intrinsics_left_out_of_line(&symbols).next() {
+        return Err(format!("`{left}` is a function in target/release/kinglet: some kernel calls it instead of containing it"));
+    }
     // rust-lld links the static binary, so that no cross compiler is needed.
     run(command(&format!("cargo build --release --quiet --bin kinglet --target {ARM_LINUX}"))
         .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", "rust-lld"))?;
@@ -119,6 +123,14 @@ fn isa(ran: &mut Ran) -> Result<(), String> {
         ran.places.push(format!("{} ({place})", found.join(", ")));
     }
     Ok(())
+}
+
+/// Intrinsics that are functions of their own among the lines of `nm -C`. One that is called where it should be an
+/// instruction costs a hundred times as much, and no test would see it.
+fn intrinsics_left_out_of_line(symbols: &str) -> impl Iterator<Item = &str> {
+    let names = symbols.lines().filter_map(|line| line.split_once(" core::core_arch::").map(|(_, name)| name));
+    // The standard library's detection of the CPU calls these.
+    names.filter(|name| !["_xgetbv", "__cpuid"].iter().any(|known| name.contains(known)))
 }
 
 /// The instruction sets that kernels exist for, as `kinglet selftest` names them, and the flags by which Linux tells that
@@ -203,6 +215,14 @@ mod tests {
                 assert!(!passed(&all.replace(line, &line.replace("ok    ", "FAILED")), isa), "with `{line}` failed");
             }
         }
+    }
+
+    #[test]
+    fn an_intrinsic_out_of_line_is_seen() {
+        let symbols = "0001 t core::core_arch::x86::xsave::_xgetbv\n0002 t kinglet::kernels::scalar::add\n";
+        assert_eq!(intrinsics_left_out_of_line(symbols).next(), None);
+        let more = format!("{symbols}0003 t core::core_arch::x86::avx512f::_mm512_mul_ps\n");
+        assert_eq!(intrinsics_left_out_of_line(&more).collect::<Vec<_>>(), ["x86::avx512f::_mm512_mul_ps"]);
     }
 
     #[test]

@@ -31,9 +31,15 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
 /// Runs a command, shows what it prints, and returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     eprintln!("$ {}", show(command));
+    let text = quiet_output(command)?;
+    print!("{text}");
+    Ok(text)
+}
+
+/// What a command says, without repeating it.
+pub(crate) fn quiet_output(command: &mut Command) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().map_err(|e| format!("{}: {e}", show(command)))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    print!("{text}");
     if output.status.success() { Ok(text) } else { Err(format!("{}: {}", show(command), output.status)) }
 }
 
