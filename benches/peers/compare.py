@@ -29,7 +29,7 @@ from measure import Kinglet, Peer, Task, is_speed, parse_tests, title, RSS_SENTE
 from prepare import Failed, say
 
 FULL = {
-    "models": "smollm2,llama-1b,qwen-0.5b", "pairs": "q4:Q4_0,q4:Q4_K_M,q8:Q8_0", "builds": "native,avx2",
+    "models": "smollm2,llama-1b,qwen-0.5b", "pairs": "q4:Q4_0,q4:Q4_K_M,q4e:Q4_0,q8:Q8_0", "builds": "native,avx2",
     "tests": "tg0,tg1024,tg4096,pp128,pp512,pp4096,ttft,rss", "threads": "1,2", "rounds": 5, "tokens": 64,
 }
 QUICK = {**FULL, "models": "smollm2", "pairs": "q4:Q4_0,q8:Q8_0", "builds": "native", "tests": "tg0,pp128,ttft", "threads": "2",

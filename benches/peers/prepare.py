@@ -13,7 +13,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 BUILDS = ("native", "avx2")
-FORMS = {"q4": ["--type", "q4"], "q8": ["--type", "q8"]}
+FORMS = {"q4": ["--type", "q4"], "q4e": ["--type", "q4", "--embed-type", "q4"], "q8": ["--type", "q8"]}
 # The folder of each model, and what quantize is told besides: random weights have nothing to calibrate on.
 MODELS = {
     "smollm2": ("smollm2-135m-instruct", []),
