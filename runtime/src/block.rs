@@ -29,6 +29,8 @@ pub struct Batch<'a> {
     pub position: usize,
     /// Tokens.
     pub tokens: usize,
+    /// Tokens at its end whose residual stream is wanted after the layer; the others only leave their keys and values.
+    pub wanted: usize,
     /// Rotations of its positions for this layer's kind.
     pub rope: Rope<'a>,
 }
@@ -58,7 +60,7 @@ impl<'m> Pending<'m> {
 }
 
 impl<'m> Block<'m> {
-    /// Runs the layer over a batch; its last addition to the residual stream is left pending.
+    /// Runs the layer over a batch; its last addition to the residual stream of the wanted tokens is left pending.
     ///
     /// # Errors
     /// Never, if the buffers were sized by the session's plan.
@@ -71,7 +73,7 @@ impl<'m> Block<'m> {
         b: &mut Buffers<'_>,
         watch: Watch<'_>,
     ) -> Result<Pending<'m>, TensorError> {
-        let Batch { position, tokens, rope } = batch;
+        let Batch { position, tokens, wanted, rope } = batch;
         let hidden = self.down.rows();
         let x = &mut b.x[..tokens * hidden]; // [tokens, hidden]
         let delta = &mut b.delta[..tokens * hidden]; // [tokens, hidden]
@@ -84,8 +86,10 @@ impl<'m> Block<'m> {
         matmul(ctx, &self.qkv, &b.inputs, tokens, qkv)?;
 
         // delta = Wout attention(qkv)
-        let attention = Attention { block: &self.spec, position, tokens, qkv, qkv_bias: self.qkv_bias, rope };
+        let attention = Attention { block: &self.spec, position, tokens, wanted, qkv, qkv_bias: self.qkv_bias, rope };
         attention.run(ctx, cache, &mut b.attention, self.out.dtype(), &mut b.inputs);
+        let (x, delta) = (&mut x[(tokens - wanted) * hidden..], &mut delta[..wanted * hidden]); // [wanted, hidden]
+        let tokens = wanted;
         b.inputs.show(&self.out, tokens, Role::AttnOut, watch);
         matmul(ctx, &self.out, &b.inputs, tokens, delta)?;
 

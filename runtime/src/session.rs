@@ -14,7 +14,7 @@ use crate::ops::{Ctx, Inputs, add_norm, input_lens, matmul};
 use crate::spec::{BlockSpec, Head, Positions, Role, Spec, SpecError, TensorKey};
 use crate::tensor::TensorError;
 use crate::tokenizer::TokenId;
-use crate::workers::Workers;
+use crate::workers::{Split, Workers, for_each};
 
 /// What the caller chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -294,6 +294,15 @@ impl<'a> Memory<'a> {
     }
 }
 
+/// The tokens at the end of a batch whose residual stream is left after the last layer.
+#[derive(Clone, Copy, Debug)]
+struct Wanted<'m> {
+    /// Where the first of them stands in `x`.
+    first: usize,
+    /// What is still to be added.
+    pending: Pending<'m>,
+}
+
 /// A conversation with a model: its cache, its position, its buffers.
 #[derive(Debug)]
 pub struct Session<'a, 'm> {
@@ -376,12 +385,13 @@ impl<'a, 'm> Session<'a, 'm> {
     /// If there is no token, an id is out of range, or the context has too little room; then nothing is stored.
     pub fn prefill(&mut self, tokens: &[TokenId]) -> Result<&mut [f32], SessionError> {
         self.check(tokens)?;
-        let mut last = 0;
+        let mut left = tokens.len();
         for batch in tokens.chunks(self.options.batch) {
-            self.forward(batch, &mut |_, _| {})?;
-            last = batch.len() - 1;
+            left -= batch.len();
+            let last = usize::from(left == 0);
+            let wanted = self.forward(batch, last, &mut |_, _| {})?;
+            self.head(&wanted, 0, last)?;
         }
-        self.head(last, 1)?;
         Ok(&mut self.memory.logits[..self.model.spec().vocab as usize])
     }
 
@@ -394,10 +404,10 @@ impl<'a, 'm> Session<'a, 'm> {
         let vocab = self.model.spec().vocab as usize;
         for batch in tokens.chunks(self.options.batch) {
             let start = self.position;
-            self.forward(batch, &mut |_, _| {})?;
+            let wanted = self.forward(batch, batch.len(), &mut |_, _| {})?;
             for first in (0..batch.len()).step_by(self.options.logit_rows) {
                 let rows = self.options.logit_rows.min(batch.len() - first);
-                self.head(first, rows)?;
+                self.head(&wanted, first, rows)?;
                 for (i, logits) in self.memory.logits.chunks_exact(vocab).take(rows).enumerate() {
                     each(start + first + i, logits);
                 }
@@ -413,15 +423,13 @@ impl<'a, 'm> Session<'a, 'm> {
     /// As [`Session::prefill`].
     pub fn observe(&mut self, tokens: &[TokenId], watch: &mut dyn FnMut(TensorKey, &[f32])) -> Result<(), SessionError> {
         self.check(tokens)?;
-        let (model, hidden) = (self.model, self.model.spec().hidden as usize);
+        let model = self.model;
         let role = if model.spec().head == Head::Own { Role::Head } else { Role::TokenEmbedding };
         for batch in tokens.chunks(self.options.batch) {
-            self.forward(batch, watch)?;
-            let m = &mut self.memory;
-            let (x, head) = (&mut m.buffers.x[..batch.len() * hidden], model.head());
-            add_norm(self.ctx, &model.final_norm(), x, &[], None, head.dtype(), &mut m.buffers.inputs);
+            let wanted = self.forward(batch, batch.len(), watch)?;
+            self.final_norm(&wanted, 0, batch.len());
             let watch = &mut |role, inputs: &[f32]| watch(TensorKey { stack: 0, layer: 0, role }, inputs);
-            m.buffers.inputs.show(&head, batch.len(), role, watch);
+            self.memory.buffers.inputs.show(&model.head(), batch.len(), role, watch);
         }
         Ok(())
     }
@@ -440,8 +448,8 @@ impl<'a, 'm> Session<'a, 'm> {
         }
     }
 
-    /// The residual stream of one batch after all layers, stored in `x`.
-    fn forward(&mut self, tokens: &[TokenId], watch: &mut dyn FnMut(TensorKey, &[f32])) -> Result<(), SessionError> {
+    /// Runs one batch through all layers; of its last `wanted` tokens the residual stream is left.
+    fn forward(&mut self, tokens: &[TokenId], wanted: usize, watch: &mut dyn FnMut(TensorKey, &[f32])) -> Result<Wanted<'m>, SessionError> {
         let (model, spec) = (self.model, self.model.spec());
         let stack = spec.stack();
         self.embed(tokens);
@@ -454,40 +462,33 @@ impl<'a, 'm> Session<'a, 'm> {
             rest = left;
             let rotations = rope_range(spec, stack.kind_of(layer), self.options.batch);
             let rope = Rope { cos: &m.cos[rotations.clone()], sin: &m.sin[rotations] };
-            let batch = Batch { position: self.position, tokens: tokens.len(), rope };
+            // The next layer reads every token; after the last one nobody does.
+            let wanted = if layer + 1 < stack.len() { tokens.len() } else { wanted };
+            let batch = Batch { position: self.position, tokens: tokens.len(), wanted, rope };
             let mut watch = |role, inputs: &[f32]| watch(TensorKey { stack: 1, layer: layer as u16, role }, inputs);
             pending = model.block(layer).forward(self.ctx, batch, pending, &mut cache, &mut m.buffers, &mut watch)?;
         }
-        let hidden = spec.hidden as usize;
-        let (x, delta) = (&mut m.buffers.x[..tokens.len() * hidden], &m.buffers.delta[..tokens.len() * hidden]);
-        let (delta, bias) = pending.of(delta);
-        for (x, delta) in x.chunks_exact_mut(hidden).zip(delta.chunks_exact(hidden)) {
-            (self.ctx.kernels.add)(delta, x);
-            if let Some(bias) = bias {
-                (self.ctx.kernels.add)(bias, x);
-            }
-        }
         self.position += tokens.len();
         self.stored = self.stored.max(self.position);
-        Ok(())
+        Ok(Wanted { first: tokens.len() - wanted, pending })
     }
 
     /// `x[t] = embedding[token] * scale + positions[t]`.
     fn embed(&mut self, tokens: &[TokenId]) {
         let spec = self.model.spec();
         let (hidden, table, positions) = (spec.hidden as usize, self.model.token_embedding(), self.model.position_embedding());
-        let x = &mut self.memory.buffers.x[..tokens.len() * hidden];
-        for (i, (token, x)) in tokens.iter().zip(x.chunks_exact_mut(hidden)).enumerate() {
-            table.read_row(token.0 as usize, x);
+        let (ctx, position, b) = (self.ctx, self.position, &mut self.memory.buffers);
+        let parts = (Split::new(&mut b.x[..tokens.len() * hidden], hidden), Split::new(&mut b.delta[..tokens.len() * hidden], hidden));
+        for_each(ctx.workers_for(tokens.len()), tokens.len(), parts, |i, (x, row)| {
+            table.read_row(tokens[i].0 as usize, x);
             if spec.embed_scale != 1.0 {
                 x.iter_mut().for_each(|x| *x *= spec.embed_scale);
             }
             if let Some(positions) = &positions {
-                let row = &mut self.memory.buffers.delta[..hidden];
-                positions.read_row(self.position + i, row);
-                (self.ctx.kernels.add)(row, x);
+                positions.read_row(position + i, row);
+                (ctx.kernels.add)(row, x);
             }
-        }
+        });
     }
 
     /// Sines and cosines of the batch's positions, for every kind of block.
@@ -500,25 +501,34 @@ impl<'a, 'm> Session<'a, 'm> {
             }
             let range = rope_range(spec, kind, self.options.batch);
             let (cos, sin) = (&mut self.memory.cos[range.clone()], &mut self.memory.sin[range]);
-            let frequencies = self.model.rotary_frequencies(kind);
-            for (t, (cos, sin)) in cos.chunks_exact_mut(half).zip(sin.chunks_exact_mut(half)).take(tokens).enumerate() {
+            let (position, frequencies) = (self.position, self.model.rotary_frequencies(kind));
+            for_each(self.ctx.workers_for(tokens), tokens, (Split::new(cos, half), Split::new(sin, half)), |t, (cos, sin)| {
                 for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(frequencies) {
-                    let (s, c) = math::sin_cos((self.position + t) as f32 * frequency);
+                    let (s, c) = math::sin_cos((position + t) as f32 * frequency);
                     *cos = c * block.rotary_magnitude;
                     *sin = s * block.rotary_magnitude;
                 }
-            }
+            });
         }
     }
 
-    /// Logits of `rows` tokens of the last batch, from `first`.
-    fn head(&mut self, first: usize, rows: usize) -> Result<(), SessionError> {
+    /// The inputs of the head for `rows` of the wanted tokens, from `first`; once for each token, because what is pending
+    /// is added.
+    fn final_norm(&mut self, wanted: &Wanted<'_>, first: usize, rows: usize) {
+        let (model, hidden) = (self.model, self.model.spec().hidden as usize);
+        let b = &mut self.memory.buffers;
+        let (delta, bias) = wanted.pending.of(&b.delta[first * hidden..][..rows * hidden]);
+        let x = &mut b.x[(wanted.first + first) * hidden..][..rows * hidden];
+        add_norm(self.ctx, &model.final_norm(), x, delta, bias, model.head().dtype(), &mut b.inputs);
+    }
+
+    /// Logits of `rows` of the wanted tokens, from `first`.
+    fn head(&mut self, wanted: &Wanted<'_>, first: usize, rows: usize) -> Result<(), SessionError> {
+        self.final_norm(wanted, first, rows);
         let (model, spec) = (self.model, self.model.spec());
-        let (hidden, vocab) = (spec.hidden as usize, spec.vocab as usize);
+        let vocab = spec.vocab as usize;
         let m = &mut self.memory;
         let head = model.head();
-        let x = &mut m.buffers.x[first * hidden..][..rows * hidden];
-        add_norm(self.ctx, &model.final_norm(), x, &[], None, head.dtype(), &mut m.buffers.inputs);
         let logits = &mut m.logits[..rows * vocab];
         matmul(self.ctx, &head, &m.buffers.inputs, rows, logits)?;
         for logits in logits.chunks_exact_mut(vocab) {

@@ -5,7 +5,7 @@ use kinglet::isa::Isa;
 use kinglet::kernels::{Activation, Kernels};
 use kinglet::kv::CacheType;
 use kinglet::model::Model;
-use kinglet::session::Options;
+use kinglet::session::{Options, Plan, Session};
 use kinglet::spec::{AttnPositions, BlockSpec, Ffn, Head, Norm, Positions, Spec};
 use kinglet::tokenizer::TokenId;
 use kinglet::workers::{Pool, Serial};
@@ -116,6 +116,26 @@ fn any_split_of_the_prompt() {
         }
         let options = Options { context: TOKENS, ..options };
         assert!(logits(model, options, Kernels::best(), &Serial, tokens, &[TOKENS]) == expected, "{name}: smallest context");
+    });
+}
+
+#[test]
+fn logits_of_the_last_token_alone() {
+    // The last layer then leaves out what only the other tokens' logits need, and nothing of what later tokens see.
+    let pool = Pool::new(3).unwrap();
+    for_all(|name, model, options, tokens| {
+        let vocab = model.spec().vocab as usize;
+        let expected = logits(model, options, Kernels::best(), &Serial, tokens, &[TOKENS]);
+        for batch in [1, 7, 64, 200] {
+            let plan = Plan::new(model.spec(), Options { batch, ..options }).unwrap();
+            let mut arena = vec![0xa5; plan.arena_bytes()];
+            let mut session = Session::new(model, &plan, &mut arena, Kernels::best(), &pool).unwrap();
+            for piece in [&tokens[..100], &tokens[100..101], &tokens[101..]] {
+                let got: Vec<u32> = session.prefill(piece).unwrap().iter().map(|x| x.to_bits()).collect();
+                let end = session.position() * vocab;
+                assert!(got == expected[end - vocab..end], "{name}: batch {batch}, {} tokens", session.position());
+            }
+        }
     });
 }
 

@@ -3,7 +3,7 @@
 //! The work is cut into tasks of one key/value head and a few tokens; when there is one token, of one span of positions
 //! instead, so that all cores share a long context. Either way every row adds the same spans in the same order.
 
-use super::{Ctx, Inputs};
+use super::{CHUNK, Ctx, Inputs};
 use crate::kernels::attention::{MAX_HEAD_DIM, Partials, QueriesF32, QueriesI8, Reach, SPAN};
 use crate::kv::{CacheType, HeadMut, HeadRef, LayerCache};
 use crate::spec::BlockSpec;
@@ -92,6 +92,8 @@ pub struct Attention<'a, 'm> {
     pub position: usize,
     /// Tokens of the batch.
     pub tokens: usize,
+    /// Tokens at its end whose outputs are wanted.
+    pub wanted: usize,
     /// `[tokens][qkv_rows]`, without bias.
     pub qkv: &'a [f32],
     /// `[qkv_rows]`, or empty.
@@ -101,12 +103,23 @@ pub struct Attention<'a, 'm> {
 }
 
 impl Attention<'_, '_> {
-    /// Stores the batch's keys and values, attends, and fills the inputs of the output product (of type `dtype`).
+    /// Stores the batch's keys and values, attends, and fills the inputs of the output product (of type `dtype`) for the
+    /// tokens that are wanted.
     pub fn run(&self, ctx: Ctx<'_>, cache: &mut LayerCache<'_>, s: &mut Scratch<'_>, dtype: DType, inputs: &mut Inputs<'_>) {
-        self.store(ctx, cache, s);
-        let plan = Tasks::new(self);
-        self.attend(ctx, cache, &plan, s);
-        self.merge(ctx, &plan, s, dtype, inputs);
+        self.store(ctx, cache);
+        let wanted = self.last(self.wanted);
+        let plan = Tasks::new(&wanted);
+        wanted.query(ctx, cache.geometry().kind, s);
+        wanted.attend(ctx, cache, &plan, s);
+        wanted.merge(ctx, &plan, s, dtype, inputs);
+    }
+
+    /// The last `tokens` of the batch, as a batch of their own.
+    fn last(&self, tokens: usize) -> Self {
+        let first = self.tokens - tokens;
+        let half = if self.rope.cos.is_empty() { 0 } else { self.block.rotary_dim as usize / 2 };
+        let rope = Rope { cos: &self.rope.cos[first * half..], sin: &self.rope.sin[first * half..] };
+        Self { position: self.position + first, tokens, wanted: tokens, qkv: &self.qkv[first * self.block.qkv_rows()..], rope, ..*self }
     }
 
     fn group(&self) -> usize {
@@ -130,46 +143,51 @@ impl Attention<'_, '_> {
         }
     }
 
-    /// Rotates and quantises: queries to `[kv_head][token][head of the group][head_dim]`, keys and values to the cache.
-    fn store(&self, ctx: Ctx<'_>, cache: &mut LayerCache<'_>, s: &mut Scratch<'_>) {
+    /// Rotates the keys and stores them and the values.
+    fn store(&self, ctx: Ctx<'_>, cache: &mut LayerCache<'_>) {
         let geometry = cache.geometry();
-        let (group, head_dim, tokens) = (self.group(), self.head_dim(), self.tokens);
         let (heads, kv_heads) = (self.block.heads as usize, self.block.kv_heads as usize);
-        let rows = tokens * group;
-        let scale = self.block.attn_scale;
-        let append = |kv_head: usize, record: &mut [u8]| {
+        for_each(ctx.workers_for(self.tokens), kv_heads, cache.heads_mut(), |kv_head, record| {
             let mut record = HeadMut::new(geometry, record);
             let (mut key, mut value) = ([0.0; MAX_HEAD_DIM], [0.0; MAX_HEAD_DIM]);
-            let (key, value) = (&mut key[..head_dim], &mut value[..head_dim]);
-            for token in 0..tokens {
+            let (key, value) = (&mut key[..self.head_dim()], &mut value[..self.head_dim()]);
+            for token in 0..self.tokens {
                 self.head(ctx, token, heads + kv_head, true, key);
                 self.head(ctx, token, heads + kv_heads + kv_head, false, value);
                 record.append(ctx.kernels, self.position + token, key, value);
             }
+        });
+    }
+
+    /// Rotates the queries, and quantises them for a cache that is, to `[kv_head][token][head of the group][head_dim]`.
+    fn query(&self, ctx: Ctx<'_>, kind: CacheType, s: &mut Scratch<'_>) {
+        let (group, head_dim, rows) = (self.group(), self.head_dim(), self.tokens * self.block.heads as usize);
+        let of_row = |row: usize, out: &mut [f32]| {
+            let (kv_head, row) = (row / (self.tokens * group), row % (self.tokens * group));
+            self.head(ctx, row / group, kv_head * group + row % group, true, out);
         };
-        let workers = ctx.workers_for(tokens);
-        match geometry.kind {
+        // As many rows as there are in a chunk of tokens, wherever they lie.
+        let part = CHUNK * self.block.heads as usize;
+        let (workers, parts) = (ctx.workers_for(self.tokens), rows.div_ceil(part));
+        match kind {
             CacheType::I8 => {
-                let quants = Split::new(&mut s.quants[..kv_heads * rows * head_dim], rows * head_dim);
-                let scales = Split::new(&mut s.scales[..kv_heads * rows], rows);
-                for_each(workers, kv_heads, (cache.heads_mut(), quants, scales), |kv_head, (record, quants, scales)| {
+                let quants = Split::new(&mut s.quants[..rows * head_dim], part * head_dim);
+                let scales = Split::new(&mut s.scales[..rows], part);
+                for_each(workers, parts, (quants, scales), |index, (quants, scales)| {
                     let mut query = [0.0; MAX_HEAD_DIM];
                     let query = &mut query[..head_dim];
-                    for (row, (quants, out)) in quants.chunks_exact_mut(head_dim).zip(scales).enumerate() {
-                        self.head(ctx, row / group, kv_head * group + row % group, true, query);
-                        (ctx.kernels.quantise_heads)(query, core::slice::from_mut(out), quants);
-                        *out *= scale;
+                    for (i, (quants, scale)) in quants.chunks_exact_mut(head_dim).zip(scales).enumerate() {
+                        of_row(index * part + i, query);
+                        (ctx.kernels.quantise_heads)(query, core::slice::from_mut(scale), quants);
+                        *scale *= self.block.attn_scale;
                     }
-                    append(kv_head, record);
                 });
             }
             CacheType::F32 => {
-                let values = Split::new(&mut s.values[..kv_heads * rows * head_dim], rows * head_dim);
-                for_each(workers, kv_heads, (cache.heads_mut(), values), |kv_head, (record, values)| {
-                    for (row, query) in values.chunks_exact_mut(head_dim).enumerate() {
-                        self.head(ctx, row / group, kv_head * group + row % group, true, query);
+                for_each(workers, parts, Split::new(&mut s.values[..rows * head_dim], part * head_dim), |index, values| {
+                    for (i, query) in values.chunks_exact_mut(head_dim).enumerate() {
+                        of_row(index * part + i, query);
                     }
-                    append(kv_head, record);
                 });
             }
         }

@@ -6,7 +6,7 @@
 use crate::kernels::{check_heads, check_quantise};
 use crate::tensor::ActsMut;
 use core::arch::x86_64::*;
-use kinglet_quant::{BLOCK, LANES, act};
+use kinglet_quant::{BLOCK, act};
 
 const QUANT_MAX: f32 = act::QUANT_MAX as f32;
 
@@ -100,9 +100,9 @@ fn group(x: &[f32], peak: f32, quants: &mut [i8], sums: &mut [i16]) -> f32 {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn load(x: &[f32; BLOCK]) -> [__m256; 4] {
-    let x = x.as_chunks::<LANES>().0;
-    // SAFETY: each chunk is the 8 floats that are read; the instruction takes any address.
-    core::array::from_fn(|i| unsafe { _mm256_loadu_ps(x[i].as_ptr()) })
+    let x = x.as_ptr();
+    // SAFETY: a block is the four times 8 floats that are read; the instruction takes any address.
+    unsafe { [_mm256_loadu_ps(x), _mm256_loadu_ps(x.add(8)), _mm256_loadu_ps(x.add(16)), _mm256_loadu_ps(x.add(24))] }
 }
 
 /// Quantises a block and returns its sum.
