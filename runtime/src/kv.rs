@@ -110,24 +110,6 @@ impl<'a> LayerCache<'a> {
         self.geometry
     }
 
-    /// Clears what arithmetic could meet before it is written: scales and floats, not int8 data.
-    pub fn clear(&mut self) {
-        let geometry = self.geometry;
-        for record in self.bytes.chunks_exact_mut(self.head_bytes()) {
-            let mut head = HeadMut::new(geometry, record);
-            match &mut head.parts {
-                PartsMut::I8 { key_scales, value_scales, .. } => {
-                    key_scales.fill(0.0);
-                    value_scales.fill(0.0);
-                }
-                PartsMut::F32 { keys, values } => {
-                    keys.fill(0.0);
-                    values.fill(0.0);
-                }
-            }
-        }
-    }
-
     fn head_bytes(&self) -> usize {
         self.bytes.len() / self.geometry.heads
     }
@@ -219,7 +201,11 @@ impl<'a> HeadMut<'a> {
         Self { geometry, parts }
     }
 
-    /// Stores the key and the value, `[head_dim]` each, of position `position`.
+    /// Stores the key and the value, `[head_dim]` each, of position `position`: the next one after those stored, or one of
+    /// those.
+    ///
+    /// A kernel reads whole blocks of an int8 cache and gives what lies out of range no weight. That takes scales which are
+    /// numbers, so the first position of a block clears those of the others, unless the ring has been here before.
     ///
     /// # Panics
     /// If `key` or `value` has another length.
@@ -228,6 +214,10 @@ impl<'a> HeadMut<'a> {
         let slot = position % self.geometry.positions();
         match &mut self.parts {
             PartsMut::I8 { keys, values, key_scales, value_scales } => {
+                if slot == position && slot.is_multiple_of(BLOCK) {
+                    key_scales[slot..slot + BLOCK].fill(0.0);
+                    value_scales[slot..slot + BLOCK].fill(0.0);
+                }
                 let mut quants = [0; MAX_HEAD_DIM];
                 let quants = &mut quants[..head_dim];
                 (kernels.quantise_heads)(key, &mut key_scales[slot..=slot], quants);
@@ -265,17 +255,22 @@ mod tests {
     fn an_appended_position_is_where_the_layout_says() {
         let geometry = Geometry::new(&spec(0), 130, 1, CacheType::I8);
         assert_eq!(geometry.blocks, 3);
-        let mut memory = vec![0u64; geometry.layer_bytes().unwrap() / 8];
+        let mut memory = vec![u64::MAX; geometry.layer_bytes().unwrap() / 8];
         let bytes = bytemuck::cast_slice_mut(&mut memory);
-        let mut layer = LayerCache::new(geometry, bytes);
-        layer.clear();
+        let layer = LayerCache::new(geometry, bytes);
         let (position, head_dim) = (77, 16);
         let key: [f32; 16] = core::array::from_fn(|i| i as f32 - 3.0);
         let value: [f32; 16] = core::array::from_fn(|i| 5.0 - i as f32);
         let len = layer.head_bytes();
         let scalar = Kernels::select(crate::isa::Isa::Scalar).unwrap();
-        HeadMut::new(geometry, &mut layer.bytes[len..]).append(scalar, position, &key, &value);
+        let mut head = HeadMut::new(geometry, &mut layer.bytes[len..]);
+        (BLOCK..=position).for_each(|position| head.append(scalar, position, &key, &value));
         let HeadRef::I8(cache) = layer.head(1) else { panic!() };
+        // What a block has no position for yet is a number, whatever the memory held; a block that is not begun is untouched.
+        for scales in [cache.key_scales, cache.value_scales] {
+            assert!(scales[position + 1..2 * BLOCK].iter().all(|&scale| scale == 0.0));
+            assert!(scales[2 * BLOCK..].iter().all(|scale| scale.is_nan()));
+        }
         assert_eq!(cache.key_scales[position], 12.0 / 127.0);
         assert_eq!(cache.value_scales[position], 10.0 / 127.0);
         for channel in 0..head_dim {

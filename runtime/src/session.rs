@@ -334,15 +334,7 @@ impl<'a, 'm> Session<'a, 'm> {
             return Err(SessionError::Arena(TooSmall { needed: plan.arena_bytes, got: arena.len() }));
         }
         let memory = Memory::carve(&plan.lens, &mut Arena::new(arena))?;
-        let session = Self { model, ctx: Ctx { kernels, workers }, options: plan.options, memory, position: 0, stored: 0 };
-        let stack = model.spec().stack();
-        let mut rest = &mut *session.memory.cache;
-        for layer in 0..stack.len() {
-            let (mut cache, left) = next_layer(rest, model.spec(), layer, &plan.options);
-            cache.clear();
-            rest = left;
-        }
-        Ok(session)
+        Ok(Self { model, ctx: Ctx { kernels, workers }, options: plan.options, memory, position: 0, stored: 0 })
     }
 
     /// Tokens stored so far.

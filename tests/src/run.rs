@@ -21,8 +21,8 @@ pub fn logits(
     pieces: &[usize],
 ) -> Vec<u32> {
     let plan = Plan::new(model.spec(), options).expect("a plan");
-    // Whatever the memory held before must not matter.
-    let mut arena = vec![0xa5; plan.arena_bytes()];
+    // Whatever the memory held before must not matter: these bytes are no numbers.
+    let mut arena = vec![0xff; plan.arena_bytes()];
     let mut session = Session::new(model, &plan, &mut arena, kernels, workers).expect("a session");
     let (mut bits, mut rest, mut piece) = (Vec::new(), tokens, pieces.iter().copied());
     let mut len = pieces[0];
@@ -51,7 +51,7 @@ pub fn greedy(
     stop: impl Fn(TokenId) -> bool,
 ) -> (Vec<u32>, Vec<TokenId>) {
     let plan = Plan::new(model.spec(), options).expect("a plan");
-    let mut arena = vec![0xa5; plan.arena_bytes()];
+    let mut arena = vec![0xff; plan.arena_bytes()];
     let mut session = Session::new(model, &plan, &mut arena, kernels, workers).expect("a session");
     let mut logits = session.prefill(prompt).expect("logits");
     let first = logits.iter().map(|x| x.to_bits()).collect();
