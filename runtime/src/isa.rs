@@ -89,11 +89,13 @@ impl core::str::FromStr for Isa {
 
 /// Declares a proof token, its detection, and a macro that makes functions for its features, all from one list.
 ///
+/// A token `: Base` exists only where the base's does, so that its table may take over the base's entries.
+///
 /// `$entry! { fn name(args) = body; }` defines a plain function that calls `body` inside a function with the features.
 /// The call is safe only if the list covers every feature that `body` asks for, so the compiler checks the list.
 #[cfg(target_arch = "x86_64")]
 macro_rules! level {
-    ($dollar:tt $(#[$doc:meta])* $token:ident, $entry:ident: $($feature:tt),+) => {
+    ($dollar:tt $(#[$doc:meta])* $token:ident $(: $base:ident)?, $entry:ident: $($feature:tt),+) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub struct $token(());
@@ -102,6 +104,7 @@ macro_rules! level {
             /// A token, if this machine has every feature.
             #[must_use]
             pub fn detect() -> Option<Self> {
+                $($base::detect()?;)?
                 #[cfg(feature = "std")]
                 let has = $(std::arch::is_x86_feature_detected!($feature))&&+;
                 #[cfg(not(feature = "std"))]
@@ -118,8 +121,8 @@ macro_rules! level {
                     fn featured($dollar($dollar arg: $dollar ty),*) {
                         $dollar body($dollar($dollar arg),*)
                     }
-                    // SAFETY: only the table of this instruction set names this function, and that table is handed
-                    // out against a token, which exists only where the features do.
+                    // SAFETY: only tables of this instruction set and of larger ones name this function, and a table is
+                    // handed out against a token, which exists only where the features do, and those of its base.
                     unsafe { featured($dollar($dollar arg),*) }
                 }
             )*};
@@ -135,12 +138,12 @@ level!($
 #[cfg(target_arch = "x86_64")]
 level!($
     /// Proof that this machine has AVX-VNNI besides what [`Avx2`] proves.
-    AvxVnni, avxvnni_entry: "avx2", "f16c", "avxvnni");
+    AvxVnni: Avx2, avxvnni_entry: "avx2", "f16c", "avxvnni");
 #[cfg(target_arch = "x86_64")]
 level!($
     /// Proof that this machine has AVX-512 F, BW, DQ, VL and VNNI besides what [`Avx2`] proves. These bring FMA along;
     /// the compiler contracts no product that is not written so.
-    Avx512, avx512_entry: "avx2", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni");
+    Avx512: Avx2, avx512_entry: "avx2", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni");
 
 #[cfg(test)]
 mod tests {

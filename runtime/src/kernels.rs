@@ -1,6 +1,6 @@
 //! The kernels: one table of functions per instruction set, all with the same bits.
 //!
-//! [`Kernels::select`] gives the table for an [`Isa`]; `scalar` is the oracle and fills every hole.
+//! [`Kernels::select`] gives the table for an [`Isa`]; `scalar` is the oracle of all others.
 //! Names follow operation, weights, activations: `matmul_q4` takes q4 weights and int8 activations to f32 outputs.
 //!
 //! **Laws** that every table keeps, bit for bit:
@@ -109,7 +109,7 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// The kernels of `isa`, if this machine has it. What it has no kernel of its own for, `scalar` fills.
+    /// The kernels of `isa`, if this machine has it. What a larger set has no kernel of its own for, it takes from AVX2.
     #[must_use]
     pub fn select(isa: Isa) -> Option<&'static Kernels> {
         match isa {

@@ -201,11 +201,9 @@ impl<'a> HeadMut<'a> {
         Self { geometry, parts }
     }
 
-    /// Stores the key and the value, `[head_dim]` each, of position `position`: the next one after those stored, or one of
-    /// those.
+    /// Stores the key and the value, `[head_dim]` each, of position `position`.
     ///
-    /// A kernel reads whole blocks of an int8 cache and gives what lies out of range no weight. That takes scales which are
-    /// numbers, so the first position of a block clears those of the others, unless the ring has been here before.
+    /// A kernel may read a whole block, and gives what lies out of range no weight, whatever the memory holds there.
     ///
     /// # Panics
     /// If `key` or `value` has another length.
@@ -214,10 +212,6 @@ impl<'a> HeadMut<'a> {
         let slot = position % self.geometry.positions();
         match &mut self.parts {
             PartsMut::I8 { keys, values, key_scales, value_scales } => {
-                if slot == position && slot.is_multiple_of(BLOCK) {
-                    key_scales[slot..slot + BLOCK].fill(0.0);
-                    value_scales[slot..slot + BLOCK].fill(0.0);
-                }
                 let mut quants = [0; MAX_HEAD_DIM];
                 let quants = &mut quants[..head_dim];
                 (kernels.quantise_heads)(key, &mut key_scales[slot..=slot], quants);
@@ -263,14 +257,8 @@ mod tests {
         let value: [f32; 16] = core::array::from_fn(|i| 5.0 - i as f32);
         let len = layer.head_bytes();
         let scalar = Kernels::select(crate::isa::Isa::Scalar).unwrap();
-        let mut head = HeadMut::new(geometry, &mut layer.bytes[len..]);
-        (BLOCK..=position).for_each(|position| head.append(scalar, position, &key, &value));
+        HeadMut::new(geometry, &mut layer.bytes[len..]).append(scalar, position, &key, &value);
         let HeadRef::I8(cache) = layer.head(1) else { panic!() };
-        // What a block has no position for yet is a number, whatever the memory held; a block that is not begun is untouched.
-        for scales in [cache.key_scales, cache.value_scales] {
-            assert!(scales[position + 1..2 * BLOCK].iter().all(|&scale| scale == 0.0));
-            assert!(scales[2 * BLOCK..].iter().all(|scale| scale.is_nan()));
-        }
         assert_eq!(cache.key_scales[position], 12.0 / 127.0);
         assert_eq!(cache.value_scales[position], 10.0 / 127.0);
         for channel in 0..head_dim {

@@ -382,7 +382,9 @@ impl<'a, 'm> Session<'a, 'm> {
             left -= batch.len();
             let last = usize::from(left == 0);
             let wanted = self.forward(batch, last, &mut |_, _| {})?;
-            self.head(&wanted, 0, last)?;
+            if last > 0 {
+                self.head(&wanted, 0, last)?;
+            }
         }
         Ok(&mut self.memory.logits[..self.model.spec().vocab as usize])
     }

@@ -267,7 +267,8 @@ pub(super) fn attend_i8<D: Dots>(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, s
                 2 => attend_block::<D, 2>(block, chunk, &mut buffers),
                 3 => attend_block::<D, 3>(block, chunk, &mut buffers),
                 4 => attend_block::<D, 4>(block, chunk, &mut buffers),
-                _ => attend_block::<D, MAX_ROWS>(block, chunk, &mut buffers),
+                _ if D::ROWS == MAX_ROWS => attend_block::<D, MAX_ROWS>(block, chunk, &mut buffers),
+                _ => unreachable!("at most D::ROWS rows"),
             }
         }
     }

@@ -23,7 +23,8 @@ pub(super) fn kernels(_cpu: Avx2) -> &'static Kernels {
     &TABLE
 }
 
-/// What the tables of larger instruction sets take over.
+/// What the tables of larger instruction sets take over: their tokens exist only where this one's does, and nothing but
+/// tables may be made of it.
 pub(super) const KERNELS: Kernels = Kernels {
     isa: Isa::Avx2,
     quantise,

@@ -130,6 +130,9 @@ pub(super) fn matmul<Q: Product>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs
     check_quantised(Q::DTYPE, w, x, out);
     let registers = if x.tokens() <= FEW { 2 / Q::TILES } else { Q::REGISTERS };
     let tiles = out.tiles();
+    if x.tokens() == 0 {
+        return;
+    }
     // As many blocks as needed, of the same length up to whole register tiles.
     let blocks = (x.tokens() * act::padded(x.cols())).div_ceil(TOKEN_BLOCK_BYTES).max(1);
     let block = x.tokens().div_ceil(blocks).next_multiple_of(Q::TOKENS);

@@ -12,6 +12,8 @@
 #![expect(unsafe_code, reason = "a task that borrows from the caller's stack is handed to threads that outlive it")]
 
 use super::Workers;
+use std::boxed::Box;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -45,14 +47,19 @@ type Task<'t> = &'t (dyn Fn(usize) + Sync);
 #[repr(align(128))]
 struct Word(AtomicU64);
 
+/// Chunks done, apart from what every claim reads.
+#[repr(align(128))]
+struct Counter(AtomicUsize);
+
 struct Shared {
     /// One for each thread's share, the caller's first.
     words: Vec<Word>,
     chunks: AtomicUsize,
     /// Points to the caller's `Task`, alive until all chunks of its run are done.
     task: AtomicPtr<Task<'static>>,
-    done: AtomicUsize,
-    panicked: AtomicBool,
+    done: Counter,
+    /// What the first chunk that panicked had to say.
+    panic: Mutex<Option<Box<dyn core::any::Any + Send>>>,
     stop: AtomicBool,
     sleepers: AtomicUsize,
     lock: Mutex<()>,
@@ -72,7 +79,7 @@ impl Shared {
         (i..i + threads).any(|share| self.step_in(share % threads))
     }
 
-    /// Claims and runs one chunk of a share; `false` if there is none to be had.
+    /// Claims and runs one chunk of a share, or sees another thread claim it; `false` if there is none to be had.
     fn step_in(&self, share: usize) -> bool {
         let place = &self.words[share].0;
         let word = place.load(Ordering::Acquire);
@@ -84,29 +91,21 @@ impl Shared {
         if place.compare_exchange(word, word + 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return true;
         }
-        // Counts the chunk even when the task panics, so that the caller does not wait for ever.
-        struct Count<'s>(&'s Shared);
-        impl Drop for Count<'_> {
-            fn drop(&mut self) {
-                if std::thread::panicking() {
-                    self.0.panicked.store(true, Ordering::Relaxed);
-                }
-                self.0.done.fetch_add(1, Ordering::Release);
-            }
-        }
-        let _count = Count(self);
         // SAFETY: the claim succeeded, so `task` is that of the word's run, and `run` does not return before this
         // chunk is counted: the task is alive.
         let task = unsafe { *task };
-        task(chunk as usize);
+        // A chunk that panics is counted like any other, or the caller would wait for ever.
+        if let Err(payload) = std::panic::catch_unwind(AssertUnwindSafe(|| task(chunk as usize))) {
+            self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
+        }
+        self.done.0.fetch_add(1, Ordering::Release);
         true
     }
 
     fn work(&self, i: usize) {
         let mut idle = 0;
         while !self.stop.load(Ordering::Relaxed) {
-            // A panic is counted and told to the caller; the thread stays for the next run.
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.step(i))).unwrap_or(true) {
+            if self.step(i) {
                 idle = 0;
             } else if idle < SPINS {
                 idle += 1;
@@ -169,8 +168,8 @@ impl Pool {
             words: (0..threads.max(1)).map(|_| Word(AtomicU64::new(NOTHING))).collect(),
             chunks: AtomicUsize::new(0),
             task: AtomicPtr::new(core::ptr::null_mut()),
-            done: AtomicUsize::new(0),
-            panicked: AtomicBool::new(false),
+            done: Counter(AtomicUsize::new(0)),
+            panic: Mutex::new(None),
             stop: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
             lock: Mutex::new(()),
@@ -217,37 +216,27 @@ unsafe impl Workers for Pool {
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &*self.shared;
-        // A run whose panic began on the caller's own thread left this set.
-        shared.panicked.store(false, Ordering::Relaxed);
         let run = (shared.words[0].0.load(Ordering::Relaxed) >> CHUNK_BITS).wrapping_add(1) << CHUNK_BITS;
         for word in &shared.words {
             word.0.store(run | NOTHING, Ordering::SeqCst);
         }
         shared.chunks.store(chunks, Ordering::SeqCst);
-        shared.done.store(0, Ordering::SeqCst);
+        shared.done.0.store(0, Ordering::SeqCst);
         let place: *const Task<'_> = &task;
         shared.task.store(place.cast_mut().cast(), Ordering::SeqCst);
         for (share, word) in shared.words.iter().enumerate() {
             word.0.store(run | shared.share(share, chunks) as u64, Ordering::SeqCst);
         }
         shared.wake_all();
-        /// Waits for the chunks that others still run, also when this thread's own chunk panics.
-        struct End<'s>(&'s Shared, usize);
-        impl Drop for End<'_> {
-            fn drop(&mut self) {
-                while self.0.step(0) {}
-                let mut turns = 0;
-                while self.0.done.load(Ordering::Acquire) < self.1 {
-                    turns += 1;
-                    if turns < SPINS_AT_END { core::hint::spin_loop() } else { std::thread::yield_now() }
-                }
-            }
-        }
-        let end = End(shared, chunks);
         while shared.step(0) {}
-        drop(end);
-        if shared.panicked.swap(false, Ordering::Relaxed) {
-            panic!("a worker's chunk panicked");
+        let mut turns = 0;
+        while shared.done.0.load(Ordering::Acquire) < chunks {
+            turns += 1;
+            if turns < SPINS_AT_END { core::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+        let panic = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(payload) = panic {
+            std::panic::resume_unwind(payload);
         }
     }
 }
@@ -289,8 +278,31 @@ mod tests {
     #[test]
     fn a_panicking_chunk_reaches_the_caller() {
         let pool = Pool::new(2).unwrap();
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.run(8, &|i| assert!(i != 5))));
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| pool.run(8, &|i| assert!(i != 5))));
         assert!(result.is_err());
+    }
+
+    #[test]
+    fn when_every_chunk_panics_the_caller_hears_one() {
+        let pool = Pool::new(3).unwrap();
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| pool.run(64, &|i| panic!("chunk {}", i / 64))));
+        assert_eq!(result.unwrap_err().downcast_ref::<String>().unwrap(), "chunk 0");
+        // While this thread unwinds, a run is a run like any other.
+        struct Runs<'p>(&'p Pool, &'p AtomicUsize);
+        impl Drop for Runs<'_> {
+            fn drop(&mut self) {
+                self.0.run(8, &|_| {
+                    self.1.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        }
+        let ran = AtomicUsize::new(0);
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let _runs = Runs(&pool, &ran);
+            panic!("outside");
+        }));
+        assert!(result.is_err());
+        assert_eq!(ran.into_inner(), 8);
     }
 
     #[test]
@@ -304,7 +316,7 @@ mod tests {
                 barrier.wait();
                 assert!((std::thread::current().id() == caller) != of_caller);
             };
-            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.run(2, &panics))).is_err());
+            assert!(std::panic::catch_unwind(AssertUnwindSafe(|| pool.run(2, &panics))).is_err());
             pool.run(2, &|_| {
                 barrier.wait();
             });

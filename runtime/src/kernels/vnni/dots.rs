@@ -74,7 +74,7 @@ unsafe fn products<V: Vector, const R: usize>(
     step: impl Fn(V, V, usize, usize) -> V,
 ) {
     let count = tiles.bytes.len() / (tiles.gangs * GANG);
-    assert!(count <= TILES);
+    assert!(count <= TILES && tiles.bytes.len().is_multiple_of(tiles.gangs * GANG));
     let side_by_side = if R > 4 { V::SIDE_BY_SIDE / 2 } else { V::SIDE_BY_SIDE };
     let mut tile = 0;
     while tile < count {
