@@ -214,13 +214,14 @@ impl<'a> ActsMut<'a> {
         self.tokens
     }
 
-    /// The three parts of vector after vector: `(quants, scales, sums)`.
+    /// The three parts of vector after vector: `(quants, scales, sums)`; nothing if vectors have no inputs.
     pub fn rows(&mut self) -> impl Iterator<Item = (&mut [i8], &mut [f32], &mut [i16])> {
-        let cols = self.cols;
+        // The buffers of vectors without inputs are empty, and no chunk may be.
+        let [quants, scales, sums] = [act::padded(self.cols), act::groups(self.cols), act::blocks(self.cols)].map(|len| len.max(1));
         self.quants
-            .chunks_exact_mut(act::padded(cols))
-            .zip(self.scales.chunks_exact_mut(act::groups(cols)))
-            .zip(self.sums.chunks_exact_mut(act::blocks(cols)))
+            .chunks_exact_mut(quants)
+            .zip(self.scales.chunks_exact_mut(scales))
+            .zip(self.sums.chunks_exact_mut(sums))
             .map(|((q, s), b)| (q, s, b))
     }
 }
@@ -346,6 +347,15 @@ impl<'a> Outputs<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vectors_without_inputs_have_no_rows() {
+        let mut acts = ActsMut::new(3, 0, &mut [], &mut [], &mut []).unwrap();
+        assert_eq!(acts.rows().count(), 0);
+        for isa in crate::isa::Isa::available() {
+            (crate::kernels::Kernels::select(isa).unwrap().quantise)(&[], &mut acts);
+        }
+    }
 
     #[test]
     fn parts_of_outputs_never_overlap() {

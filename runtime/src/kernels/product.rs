@@ -134,7 +134,7 @@ pub(super) fn matmul<Q: Product>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs
         return;
     }
     // As many blocks as needed, of the same length up to whole register tiles.
-    let blocks = (x.tokens() * act::padded(x.cols())).div_ceil(TOKEN_BLOCK_BYTES).max(1);
+    let blocks = (x.tokens() * act::padded(x.cols())).div_ceil(TOKEN_BLOCK_BYTES);
     let block = x.tokens().div_ceil(blocks).next_multiple_of(Q::TOKENS);
     for first in (0..x.tokens()).step_by(block) {
         let tokens = first..(first + block).min(x.tokens());
