@@ -21,6 +21,12 @@ pub enum Isa {
     AvxVnni,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI: dot products of bytes in 512-bit registers (Ice Lake, Zen 4).
     Avx512,
+    /// AArch64 with Advanced SIMD (NEON), as every Linux machine of that kind has (Cortex-A53 and A72: Raspberry Pi 3, Zero 2 and 4).
+    Neon,
+    /// The same with `FEAT_DotProd`: dot products of bytes (Cortex-A55, A76, A78AE: Raspberry Pi 5, Jetson Orin).
+    DotProd,
+    /// The same with `FEAT_I8MM`: products of 2×8 by 8×2 bytes (Cortex-A510, A710, Neoverse V1 and later).
+    I8mm,
 }
 
 /// A name that no instruction set has.
@@ -38,7 +44,7 @@ impl core::error::Error for UnknownIsa {}
 
 impl Isa {
     /// Every instruction set, worst first, whether this machine has it or not.
-    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512];
+    pub const ALL: [Isa; 7] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Neon, Isa::DotProd, Isa::I8mm];
 
     /// The name that users type.
     #[must_use]
@@ -48,6 +54,9 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+            Isa::DotProd => "dotprod",
+            Isa::I8mm => "i8mm",
         }
     }
 
@@ -62,8 +71,16 @@ impl Isa {
             Isa::AvxVnni => AvxVnni::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => Avx512::detect().is_some(),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Neon::detect().is_some(),
+            #[cfg(target_arch = "aarch64")]
+            Isa::DotProd => DotProd::detect().is_some(),
+            #[cfg(target_arch = "aarch64")]
+            Isa::I8mm => I8mm::detect().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => false,
+            #[cfg(not(target_arch = "aarch64"))]
+            Isa::Neon | Isa::DotProd | Isa::I8mm => false,
         }
     }
 
@@ -93,7 +110,7 @@ impl core::str::FromStr for Isa {
 ///
 /// `$entry! { fn name(args) = body; }` defines a plain function that calls `body` inside a function with the features.
 /// The call is safe only if the list covers every feature that `body` asks for, so the compiler checks the list.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! level {
     ($dollar:tt $(#[$doc:meta])* $token:ident $(: $base:ident)?, $entry:ident: $($feature:tt),+) => {
         $(#[$doc])*
@@ -101,15 +118,27 @@ macro_rules! level {
         pub struct $token(());
 
         impl $token {
-            /// A token, if this machine has every feature.
+            /// A token, if this machine has every feature: asked at run time with feature `std`, else the build's word.
             #[must_use]
             pub fn detect() -> Option<Self> {
                 $($base::detect()?;)?
-                #[cfg(feature = "std")]
+                #[cfg(all(feature = "std", target_arch = "x86_64"))]
                 let has = $(std::arch::is_x86_feature_detected!($feature))&&+;
+                #[cfg(all(feature = "std", target_arch = "aarch64"))]
+                let has = $(std::arch::is_aarch64_feature_detected!($feature))&&+;
                 #[cfg(not(feature = "std"))]
                 let has = $(cfg!(target_feature = $feature))&&+;
                 has.then_some(Self(()))
+            }
+
+            /// A token, on the word of the caller: a board that knows its CPU and has no operating system to ask.
+            ///
+            /// # Safety
+            /// The machine has every feature, and the system saves the registers.
+            #[expect(unsafe_code, reason = "declares a duty, and does nothing")]
+            #[must_use]
+            pub const unsafe fn assume() -> Self {
+                Self(())
             }
         }
 
@@ -144,6 +173,18 @@ level!($
     /// Proof that this machine has AVX-512 F, BW, DQ, VL and VNNI besides what [`Avx2`] proves. These bring FMA along;
     /// the compiler contracts no product that is not written so.
     Avx512: Avx2, avx512_entry: "avx2", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni");
+#[cfg(target_arch = "aarch64")]
+level!($
+    /// Proof that this machine has Advanced SIMD.
+    Neon, neon_entry: "neon");
+#[cfg(target_arch = "aarch64")]
+level!($
+    /// Proof that this machine has `FEAT_DotProd` besides what [`Neon`] proves.
+    DotProd: Neon, dotprod_entry: "neon", "dotprod");
+#[cfg(target_arch = "aarch64")]
+level!($
+    /// Proof that this machine has `FEAT_I8MM` besides what [`DotProd`] proves.
+    I8mm: DotProd, i8mm_entry: "neon", "dotprod", "i8mm");
 
 #[cfg(test)]
 mod tests {
@@ -155,7 +196,7 @@ mod tests {
             assert_eq!(isa.name().parse(), Ok(isa));
         }
         assert_eq!("AVX-7".parse::<Isa>(), Err(UnknownIsa));
-        assert_eq!(UnknownIsa.to_string(), "unknown instruction set; known are scalar avx2 avxvnni avx512");
+        assert_eq!(UnknownIsa.to_string(), "unknown instruction set; known are scalar avx2 avxvnni avx512 neon dotprod i8mm");
     }
 
     #[test]

@@ -22,7 +22,10 @@ mod avx2;
 #[cfg(feature = "std")]
 pub mod contract;
 mod lanes;
-#[cfg(target_arch = "x86_64")]
+#[cfg(target_arch = "aarch64")]
+#[expect(unsafe_code, reason = "intrinsics on pointers whose bounds are asserted at the door")]
+mod neon;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[expect(unsafe_code, reason = "pointers whose bounds are asserted at the door")]
 mod product;
 mod scalar;
@@ -120,8 +123,16 @@ impl Kernels {
             Isa::AvxVnni => crate::isa::AvxVnni::detect().map(vnni::avxvnni::kernels),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => crate::isa::Avx512::detect().map(vnni::avx512::kernels),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => crate::isa::Neon::detect().map(neon::kernels),
+            #[cfg(target_arch = "aarch64")]
+            Isa::DotProd => crate::isa::DotProd::detect().map(neon::dotprod::kernels),
+            #[cfg(target_arch = "aarch64")]
+            Isa::I8mm => crate::isa::I8mm::detect().map(neon::i8mm::kernels),
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => None,
+            #[cfg(not(target_arch = "aarch64"))]
+            Isa::Neon | Isa::DotProd | Isa::I8mm => None,
         }
     }
 
@@ -129,6 +140,26 @@ impl Kernels {
     #[must_use]
     pub fn best() -> &'static Kernels {
         Isa::available().rev().find_map(Kernels::select).unwrap_or(&scalar::KERNELS)
+    }
+}
+
+/// Asks for the cache lines of `bytes` bytes. It is a hint: any address will do.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[expect(unsafe_code, reason = "the one instruction")]
+#[inline(always)]
+fn prefetch(first: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(64) {
+        let line = first.wrapping_add(line);
+        // SAFETY: every machine of the architecture has the instruction, which faults nowhere and changes nothing.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(line.cast());
+        }
+        // SAFETY: as above. No intrinsic for it is stable.
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            core::arch::asm!("prfm pldl1keep, [{line}]", line = in(reg) line, options(nostack, preserves_flags, readonly));
+        }
     }
 }
 

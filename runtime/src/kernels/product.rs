@@ -4,9 +4,8 @@
 //! registers of rows times some tokens. Everything here is `#[inline(always)]`, so that each entry of a table compiles
 //! it with its own features.
 
-use super::check_quantised;
+use super::{check_quantised, prefetch};
 use crate::tensor::{Acts, Matrix, Outputs};
-use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use core::ops::Range;
 use kinglet_quant::{BLOCK, DType, LANES, UNIT, act};
 
@@ -115,10 +114,7 @@ impl<const P: usize> Operands<P> {
         if self.ahead > 0 {
             let bytes = P * Q::TILES * Q::UNIT_BYTES;
             let base = self.tiles[0].wrapping_add(self.ahead + u * bytes);
-            for line in 0..bytes.div_ceil(64) {
-                // SAFETY: every x86-64 machine has the instruction, and it faults nowhere.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(base.wrapping_add(64 * line).cast()) };
-            }
+            prefetch(base, bytes);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::tensor::{Acts, Matrix, Outputs};
 use kinglet_quant::{DType, LANES, UNIT, act, float, q4, q8};
 
 /// The table.
-pub(super) static KERNELS: Kernels = Kernels {
+pub(super) const KERNELS: Kernels = Kernels {
     isa: Isa::Scalar,
     quantise: lanes::quantise,
     quantise_heads: lanes::quantise_heads,

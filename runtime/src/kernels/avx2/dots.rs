@@ -4,6 +4,7 @@
 
 use crate::kernels::attend::{Dots, Eight, TILES, weight};
 use crate::kernels::attention::BLOCK;
+use crate::kernels::prefetch;
 use core::arch::x86_64::*;
 use kinglet_quant::LANES;
 
@@ -69,15 +70,6 @@ impl Eight for Ymm {
     }
 }
 
-/// Prefetches the lines of `bytes` bytes.
-#[inline(always)]
-pub(in crate::kernels) fn prefetch(first: *const i8, bytes: usize) {
-    for line in (0..bytes).step_by(64) {
-        // SAFETY: a prefetch reads nothing; only entries of tables with AVX2 call this.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(line)) };
-    }
-}
-
 /// See [`Dots::weights`]: packed by the instructions that saturate, which the compiler does not find.
 #[inline(always)]
 pub(in crate::kernels) fn weights(e: &[f32; BLOCK], inverse: f32, out: &mut [u8; BLOCK]) {
@@ -108,7 +100,7 @@ fn scores<const R: usize>(keys: &[i8], next: &[i8], queries: [&[i8]; R], out: &m
     for tile in 0..TILES {
         let mut sums = [_mm256_setzero_si256(); R];
         if !next.is_empty() {
-            prefetch(next.as_ptr().wrapping_add(tile * LANES * head_dim), LANES * head_dim);
+            prefetch(next.as_ptr().wrapping_add(tile * LANES * head_dim).cast(), LANES * head_dim);
         }
         for c in (0..head_dim).step_by(4) {
             // SAFETY: a tile has `LANES * head_dim` bytes, `LANES` for each channel, and lies within `keys`.
@@ -137,7 +129,7 @@ fn values<const R: usize>(tiles: &[i8], next: &[i8], weights: &[[u8; BLOCK]; R],
     for tile in 0..count {
         let mut sums = [_mm256_setzero_si256(); R];
         if !next.is_empty() {
-            prefetch(next.as_ptr().wrapping_add(tile * LANES * BLOCK), LANES * BLOCK);
+            prefetch(next.as_ptr().wrapping_add(tile * LANES * BLOCK).cast(), LANES * BLOCK);
         }
         for p in (0..BLOCK).step_by(4) {
             // SAFETY: a tile has `LANES * BLOCK` bytes, `LANES` for each position, and lies within `tiles`.

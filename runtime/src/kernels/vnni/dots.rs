@@ -8,6 +8,7 @@ use super::Vector;
 use crate::kernels::attend::{self, Dots, TILES};
 use crate::kernels::attention::BLOCK;
 use crate::kernels::avx2::dots;
+use crate::kernels::prefetch;
 use core::marker::PhantomData;
 use kinglet_quant::LANES;
 
@@ -111,7 +112,7 @@ unsafe fn some_tiles<V: Vector, const R: usize, const P: usize>(
         let mut sums: [[V; P]; R] = core::array::from_fn(|r| [V::splat(start[r]); P]);
         for gang in 0..tiles.gangs {
             if !tiles.next.is_empty() {
-                dots::prefetch(tiles.next.as_ptr().wrapping_add(tile * tile_bytes + gang * gang_bytes), gang_bytes);
+                prefetch(tiles.next.as_ptr().wrapping_add(tile * tile_bytes + gang * gang_bytes).cast(), gang_bytes);
             }
             let bytes: [V; P] = core::array::from_fn(|p| V::load(first.add(p * V::TILES * tile_bytes + gang * GANG), stride));
             for r in 0..R {
