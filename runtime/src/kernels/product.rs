@@ -21,7 +21,7 @@ pub(super) trait Product {
     const TILES: usize;
     /// Registers of rows in a register tile of a batch: 1 or 2.
     const REGISTERS: usize;
-    /// Tokens in a register tile of a batch: 4 or 6.
+    /// Tokens in a register tile of a batch: 4, 6 or 8.
     const TOKENS: usize;
     /// The eight lanes of each tile of a register, as f32.
     type Floats: Copy;
@@ -113,8 +113,7 @@ impl<const P: usize> Operands<P> {
     pub(super) fn prefetch<Q: Product>(&self, u: usize) {
         if self.ahead > 0 {
             let bytes = P * Q::TILES * Q::UNIT_BYTES;
-            let base = self.tiles[0].wrapping_add(self.ahead + u * bytes);
-            prefetch(base, bytes);
+            prefetch(self.tiles[0].wrapping_add(self.ahead + u * bytes), bytes);
         }
     }
 }
@@ -151,6 +150,7 @@ fn rows<Q: Product, const P: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outp
     while t < tokens.end {
         let left = tokens.end - t;
         t += match left.min(Q::TOKENS) {
+            8.. => register_tile::<Q, P, 8>(w, x, out, tile, t),
             // Two more would be left over: 8 is 4 and 4.
             6.. if left % 6 == 2 => register_tile::<Q, P, 4>(w, x, out, tile, t),
             6.. => register_tile::<Q, P, 6>(w, x, out, tile, t),
