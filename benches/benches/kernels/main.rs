@@ -13,17 +13,16 @@
 
 #![deny(unsafe_code)]
 
-mod data;
 mod meter;
 #[expect(unsafe_code, reason = "intrinsics, called where their instruction set was asked for and found")]
 mod roof;
 
 use criterion::Criterion;
-use data::{Acts, Lines, Random};
 use kinglet::isa::Isa;
 use kinglet::kernels::attention::{CacheF32, CacheI8, Partials, QueriesF32, QueriesI8, Reach, SPAN};
 use kinglet::kernels::{Activation, Kernels};
 use kinglet::tensor::{Matrix, Outputs};
+use kinglet_benches::data::{Acts, Lines, Random};
 use kinglet_quant::DType;
 use meter::{Case, Meter, PlainRead, Work};
 use roof::{Operands, multiply, read};

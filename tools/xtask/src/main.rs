@@ -2,20 +2,24 @@
 //!
 //! A gate that cannot run fails: nothing is skipped in silence. The last line says what ran on which instruction set.
 
+mod arm;
 mod ci;
 mod shell;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
-    let result = match (args.next().as_deref(), args.next()) {
-        (Some("ci"), None) => ci::all(),
-        (Some(name), None) => match ci::GATES.iter().find(|gate| gate.name == name) {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match words[..] {
+        ["ci"] => ci::all(),
+        ["arm-cycles", ..] => arm::run(&args[1..]),
+        [name] => match ci::GATES.iter().find(|gate| gate.name == name) {
             Some(gate) => (gate.run)(&mut ci::Ran::default()),
             None => Err(format!("there is no task {name:?}; `cargo xtask` lists them")),
         },
         _ => {
+            println!("cargo xtask arm-cycles  what kernels cost on ARM cores, by llvm-mca; --help");
             println!("cargo xtask ci       every gate, in this order:");
             for gate in ci::GATES {
                 println!("cargo xtask {:8} {}", gate.name, gate.about);

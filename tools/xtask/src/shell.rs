@@ -1,6 +1,7 @@
 //! Running commands, loudly.
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -25,6 +26,36 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("{}: {status}", show(command))),
         Err(e) => Err(format!("{}: {e}", show(command))),
+    }
+}
+
+/// Runs a command without saying so; its failure is an error that names it.
+pub(crate) fn run_quietly(command: &mut Command) -> Result<(), String> {
+    match command.stdin(Stdio::null()).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{}: {status}", show(command))),
+        Err(e) => Err(format!("{}: {e}", show(command))),
+    }
+}
+
+/// What a command writes to its two outputs when it reads `input`.
+pub(crate) fn feed(command: &mut Command, input: &str) -> Result<(String, String), String> {
+    let failed = |e| format!("{}: {e}", show(command));
+    let mut child = Command::new(command.get_program());
+    child.args(command.get_args()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().map_err(failed)?;
+    let mut stdin = child.stdin.take().ok_or("a child without an input")?;
+    // Written beside the reading, so that neither waits for the other.
+    let (wrote, output) = std::thread::scope(|scope| {
+        let writer = scope.spawn(move || stdin.write_all(input.as_bytes()));
+        let output = child.wait_with_output();
+        (writer.join(), output)
+    });
+    let output = output.map_err(failed)?;
+    let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    match wrote {
+        Ok(Ok(())) if output.status.success() => Ok((out, err)),
+        _ => Err(format!("{}: {}\n{err}", show(command), output.status)),
     }
 }
 

@@ -4,7 +4,8 @@ use kinglet::tensor::ActsMut;
 use kinglet_quant::{DType, act, q4, q8};
 
 /// An xorshift generator.
-pub(crate) struct Random(pub(crate) u64);
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -15,17 +16,17 @@ impl Random {
     }
 
     /// Floats of -1..1.
-    pub(crate) fn floats(&mut self, n: usize) -> Vec<f32> {
+    pub fn floats(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| (self.next() >> 40) as f32 / 8_388_608.0 - 1.0).collect()
     }
 
     /// Quants of -127..=127.
-    pub(crate) fn quants(&mut self, n: usize) -> Vec<i8> {
+    pub fn quants(&mut self, n: usize) -> Vec<i8> {
         (0..n).map(|_| (self.next() % 255) as u8 as i8).map(|q| q.max(-127)).collect()
     }
 
     /// A matrix of random quants with small row scales.
-    pub(crate) fn weights(&mut self, dtype: DType, rows: usize, cols: usize) -> Lines {
+    pub fn weights(&mut self, dtype: DType, rows: usize, cols: usize) -> Lines {
         let mut lines = Lines::new(dtype.matrix_bytes(rows, cols).expect("a small matrix"));
         let bytes = lines.bytes_mut();
         let (tile_bytes, head) = match dtype {
@@ -50,7 +51,8 @@ impl Random {
 }
 
 /// Bytes that begin at a line of the cache, as a tensor of a mapped file does.
-pub(crate) struct Lines {
+#[derive(Debug)]
+pub struct Lines {
     room: Vec<u8>,
     start: usize,
 }
@@ -58,21 +60,22 @@ pub(crate) struct Lines {
 impl Lines {
     const BYTES: usize = 64;
 
-    pub(crate) fn new(len: usize) -> Self {
-        // Written, for pages never written would all be one page of zeros.
+    /// Bytes that are not zero: pages never written would all be one page.
+    pub fn new(len: usize) -> Self {
         let room = vec![1; len + Self::BYTES - 1];
         let start = room.as_ptr().align_offset(Self::BYTES);
         Self { room, start }
     }
 
     /// `times` copies of `bytes`, one after the other.
-    pub(crate) fn repeat(bytes: &[u8], times: usize) -> Self {
+    pub fn repeat(bytes: &[u8], times: usize) -> Self {
         let mut lines = Self::new(times * bytes.len());
         lines.bytes_mut().chunks_exact_mut(bytes.len()).for_each(|copy| copy.copy_from_slice(bytes));
         lines
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
         &self.room[self.start..][..self.room.len() - (Self::BYTES - 1)]
     }
 
@@ -89,7 +92,8 @@ impl Clone for Lines {
 }
 
 /// Quantised activations with their buffers.
-pub(crate) struct Acts {
+#[derive(Debug)]
+pub struct Acts {
     quants: Vec<i8>,
     scales: Vec<f32>,
     sums: Vec<i16>,
@@ -98,13 +102,15 @@ pub(crate) struct Acts {
 }
 
 impl Acts {
-    pub(crate) fn new(tokens: usize, cols: usize) -> Self {
+    /// Room for `tokens` vectors of `cols` inputs.
+    pub fn new(tokens: usize, cols: usize) -> Self {
         let quants = vec![0; tokens * act::padded(cols)];
         let (scales, sums) = (vec![0.0; tokens * act::groups(cols)], vec![0; tokens * act::blocks(cols)]);
         Self { quants, scales, sums, tokens, cols }
     }
 
-    pub(crate) fn room(&mut self) -> ActsMut<'_> {
+    /// The buffers, to be filled and viewed.
+    pub fn room(&mut self) -> ActsMut<'_> {
         ActsMut::new(self.tokens, self.cols, &mut self.quants, &mut self.scales, &mut self.sums).expect("fitting buffers")
     }
 }
