@@ -21,7 +21,7 @@ pub(super) trait Product {
     const TILES: usize;
     /// Registers of rows in a register tile of a batch: 1 or 2.
     const REGISTERS: usize;
-    /// Tokens in a register tile of a batch: 4, 6 or 16.
+    /// Tokens in a register tile of a batch: 4, 6, 12 or 16.
     const TOKENS: usize;
     /// The eight lanes of each tile of a register, as f32.
     type Floats: Copy;
@@ -157,6 +157,7 @@ fn rows<Q: Product, const P: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outp
         let left = tokens.end - t;
         t += match left.min(Q::TOKENS) {
             16.. => register_tile::<Q, P, 16>(w, x, out, tile, t),
+            12.. if Q::TOKENS == 12 => register_tile::<Q, P, 12>(w, x, out, tile, t),
             8.. => register_tile::<Q, P, 8>(w, x, out, tile, t),
             // Two more would be left over: 8 is 4 and 4.
             6.. if Q::TOKENS == 6 && left % 6 == 2 => register_tile::<Q, P, 4>(w, x, out, tile, t),

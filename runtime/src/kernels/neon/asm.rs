@@ -239,3 +239,231 @@ pub(super) unsafe fn smmla_two(weights: &Weights, x: *const i8, y: *const i8, sc
         );
     }
 }
+
+/// Tokens of [`sdot_q4`] and [`sdot_q8`].
+pub(super) const TOKENS: usize = 12;
+
+/// [`sdot_q4`] or [`sdot_q8`].
+pub(super) type Twelve =
+    unsafe fn(weights: *const u8, blocks: usize, x: *const i8, stride: usize, scales: *const int32x4_t, out: *mut int32x4_t);
+
+/// Three tokens whose activations are at `$x`, `$y`, `$z`: sixteen inputs, with the weights of these in `v24` to `v27`.
+/// Three, so that no instruction waits for the one before.
+macro_rules! three {
+    ($x:literal $a:literal, $y:literal $b:literal, $z:literal $c:literal) => {
+        concat!(
+            "ldr q29, [{",
+            $x,
+            "}, {i}]\n",
+            "ldr q30, [{",
+            $y,
+            "}, {i}]\n",
+            "ldr q31, [{",
+            $z,
+            "}, {i}]\n",
+            three!($a, $b, $c, "v24", "0"),
+            three!($a, $b, $c, "v25", "1"),
+            three!($a, $b, $c, "v26", "2"),
+            three!($a, $b, $c, "v27", "3"),
+        )
+    };
+    ($a:literal, $b:literal, $c:literal, $weights:literal, $i:literal) => {
+        concat!(
+            "sdot ",
+            $a,
+            ".4s, ",
+            $weights,
+            ".16b, v29.4b[",
+            $i,
+            "]\n",
+            "sdot ",
+            $b,
+            ".4s, ",
+            $weights,
+            ".16b, v30.4b[",
+            $i,
+            "]\n",
+            "sdot ",
+            $c,
+            ".4s, ",
+            $weights,
+            ".16b, v31.4b[",
+            $i,
+            "]\n",
+        )
+    };
+}
+
+/// All tokens and sixteen inputs.
+macro_rules! twelve {
+    ($load:literal) => {
+        concat!(
+            $load,
+            three!("x0" "v0", "x1" "v1", "x2" "v2"),
+            three!("x3" "v3", "x4" "v4", "x5" "v5"),
+            three!("x6" "v6", "x7" "v7", "x8" "v8"),
+            three!("x9" "v9", "x10" "v10", "x11" "v11"),
+            "add {i}, {i}, #16\n",
+        )
+    };
+}
+
+/// `v12` to `v23`, the products, from `v0` to `v11`, the dots, and `v24`, the scales.
+macro_rules! products {
+    ($op:literal) => {
+        concat!(
+            $op,
+            " v12.4s, v0.4s, v24.4s\n",
+            $op,
+            " v13.4s, v1.4s, v24.4s\n",
+            $op,
+            " v14.4s, v2.4s, v24.4s\n",
+            $op,
+            " v15.4s, v3.4s, v24.4s\n",
+            $op,
+            " v16.4s, v4.4s, v24.4s\n",
+            $op,
+            " v17.4s, v5.4s, v24.4s\n",
+            $op,
+            " v18.4s, v6.4s, v24.4s\n",
+            $op,
+            " v19.4s, v7.4s, v24.4s\n",
+            $op,
+            " v20.4s, v8.4s, v24.4s\n",
+            $op,
+            " v21.4s, v9.4s, v24.4s\n",
+            $op,
+            " v22.4s, v10.4s, v24.4s\n",
+            $op,
+            " v23.4s, v11.4s, v24.4s\n",
+        )
+    };
+}
+
+macro_rules! group_of_twelve {
+    ($(#[$doc:meta])* $name:ident, $load:literal, $behind:literal) => {
+        $(#[$doc])*
+        ///
+        /// Twelve tokens, four rows: `out` of token `t`, four registers further on than that of the token before, becomes
+        /// `Σ s_b Σ q x` over `blocks` blocks from `weights` on, `scales` being less the next block's and two registers apart.
+        /// Activations of a token are `stride` bytes further on than those of the token before.
+        ///
+        /// Assembly as in [`sdot_block`], and because the sums take up all registers but eight.
+        ///
+        /// # Safety
+        /// All of this is there, and `blocks` is not 0.
+        #[target_feature(enable = "neon,dotprod")]
+        pub(super) unsafe fn $name(
+            weights: *const u8,
+            blocks: usize,
+            x: *const i8,
+            stride: usize,
+            scales: *const int32x4_t,
+            out: *mut int32x4_t,
+        ) {
+            // SAFETY: instructions that the function's features have; the rest is the caller's duty.
+            unsafe {
+                asm!(
+                    "movi v0.4s, #0", "movi v1.4s, #0", "movi v2.4s, #0", "movi v3.4s, #0", "movi v4.4s, #0", "movi v5.4s, #0",
+                    "movi v6.4s, #0", "movi v7.4s, #0", "movi v8.4s, #0", "movi v9.4s, #0", "movi v10.4s, #0", "movi v11.4s, #0",
+                    "movi v28.16b, #15",
+                    "2:",
+                    twelve!($load),
+                    twelve!($load),
+                    "ldr q24, [{scales}], #32",
+                    "cbz {first}, 3f",
+                    products!("mul"),
+                    "mov {first}, #0",
+                    "b 4f",
+                    "3:",
+                    products!("mla"),
+                    "4:",
+                    // Behind the second block of a unit come its scales and minima.
+                    "add {weights}, {weights}, {behind}",
+                    concat!("eor {behind}, {behind}, #", $behind),
+                    "subs {blocks}, {blocks}, #1",
+                    "b.ne 2b",
+                    "str q12, [{out}]", "str q13, [{out}, #64]", "str q14, [{out}, #128]", "str q15, [{out}, #192]",
+                    "str q16, [{out}, #256]", "str q17, [{out}, #320]", "str q18, [{out}, #384]", "str q19, [{out}, #448]",
+                    "str q20, [{out}, #512]", "str q21, [{out}, #576]", "str q22, [{out}, #640]", "str q23, [{out}, #704]",
+                    weights = inout(reg) weights => _,
+                    blocks = inout(reg) blocks => _,
+                    scales = inout(reg) scales => _,
+                    behind = inout(reg) 0_usize => _,
+                    i = inout(reg) 0_usize => _,
+                    first = inout(reg) 1_usize => _,
+                    out = in(reg) out,
+                    x0 = in(reg) x.add(0 * stride),
+                    x1 = in(reg) x.add(1 * stride),
+                    x2 = in(reg) x.add(2 * stride),
+                    x3 = in(reg) x.add(3 * stride),
+                    x4 = in(reg) x.add(4 * stride),
+                    x5 = in(reg) x.add(5 * stride),
+                    x6 = in(reg) x.add(6 * stride),
+                    x7 = in(reg) x.add(7 * stride),
+                    x8 = in(reg) x.add(8 * stride),
+                    x9 = in(reg) x.add(9 * stride),
+                    x10 = in(reg) x.add(10 * stride),
+                    x11 = in(reg) x.add(11 * stride),
+                    out("v0") _,
+                    out("v1") _,
+                    out("v2") _,
+                    out("v3") _,
+                    out("v4") _,
+                    out("v5") _,
+                    out("v6") _,
+                    out("v7") _,
+                    out("v8") _,
+                    out("v9") _,
+                    out("v10") _,
+                    out("v11") _,
+                    out("v12") _,
+                    out("v13") _,
+                    out("v14") _,
+                    out("v15") _,
+                    out("v16") _,
+                    out("v17") _,
+                    out("v18") _,
+                    out("v19") _,
+                    out("v20") _,
+                    out("v21") _,
+                    out("v22") _,
+                    out("v23") _,
+                    out("v24") _,
+                    out("v25") _,
+                    out("v26") _,
+                    out("v27") _,
+                    out("v28") _,
+                    out("v29") _,
+                    out("v30") _,
+                    out("v31") _,
+                    options(nostack),
+                );
+            }
+        }
+    };
+}
+
+group_of_twelve!(
+    /// q4 weights.
+    sdot_q4,
+    "ldr q24, [{weights}]\n\
+     ldr q26, [{weights}, #32]\n\
+     add {weights}, {weights}, #64\n\
+     ushr v25.16b, v24.16b, #4\n\
+     and v24.16b, v24.16b, v28.16b\n\
+     ushr v27.16b, v26.16b, #4\n\
+     and v26.16b, v26.16b, v28.16b\n",
+    "32"
+);
+
+group_of_twelve!(
+    /// q8 weights.
+    sdot_q8,
+    "ldr q24, [{weights}]\n\
+     ldr q25, [{weights}, #32]\n\
+     ldr q26, [{weights}, #64]\n\
+     ldr q27, [{weights}, #96]\n\
+     add {weights}, {weights}, #128\n",
+    "16"
+);

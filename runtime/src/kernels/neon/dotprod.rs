@@ -1,13 +1,14 @@
 //! The table for AArch64 with `FEAT_DotProd`: `sdot` adds four products of bytes to each 32-bit lane, the four activations
 //! being a quarter of a register.
 
-use super::asm::{sdot_block, sdot_two};
-use super::products::{Ints, Level, Q4, Q8, Sums, Weights};
+use super::asm::{self, TOKENS, sdot_block, sdot_two};
+use super::products::{Blocks, Ints, Level, Q4, Q8, Sums, Weights, block_by_block, scales};
 use crate::isa::{DotProd, Isa, dotprod_entry};
-use crate::kernels::product::matmul;
+use crate::kernels::product::{Operands, matmul};
 use crate::kernels::{Kernels, neon};
 use crate::tensor::{Acts, Matrix, Outputs};
 use core::arch::aarch64::*;
+use kinglet_quant::{BLOCK, act};
 
 /// The table, against the proof that this machine can run it.
 pub(in crate::kernels) fn kernels(_cpu: DotProd) -> &'static Kernels {
@@ -27,6 +28,7 @@ dotprod_entry! {
 pub(super) struct Sdot;
 
 impl Level for Sdot {
+    const TOKENS: usize = TOKENS;
     const RUNS_ON: bool = true;
 
     #[inline(always)]
@@ -47,6 +49,18 @@ impl Level for Sdot {
     }
 
     #[inline(always)]
+    unsafe fn q4<const P: usize, const T: usize>(o: &Operands<P>, group: usize, sums: &mut [[Sums; T]; P]) {
+        // SAFETY: the caller's duty.
+        unsafe { in_registers_or::<Q4<Self>, P, T>(o, group, sums, asm::sdot_q4) }
+    }
+
+    #[inline(always)]
+    unsafe fn q8<const P: usize, const T: usize>(o: &Operands<P>, group: usize, sums: &mut [[Sums; T]; P]) {
+        // SAFETY: the caller's duty.
+        unsafe { in_registers_or::<Q8<Self>, P, T>(o, group, sums, asm::sdot_q8) }
+    }
+
+    #[inline(always)]
     unsafe fn restore<const T: usize>(_sums: &mut [Sums; T]) {}
 }
 
@@ -64,6 +78,32 @@ unsafe fn add<const T: usize>(weights: &Weights, x: *const i8, stride: usize, sc
         sums.dots = sdot_block(sums.dots, weights, x.add((T - 1) * stride));
         for half in 0..2 {
             sums.product[half] = vmlaq_s32(sums.product[half], sums.dots[half], scales[half]);
+        }
+    }
+}
+
+/// The sums of a group: those of twelve tokens stay in registers, four rows at a time, and any others go block by block.
+#[inline(always)]
+#[expect(unsafe_op_in_unsafe_fn, reason = "as in `add`")]
+unsafe fn in_registers_or<Q: Blocks, const P: usize, const T: usize>(
+    o: &Operands<P>,
+    group: usize,
+    sums: &mut [[Sums; T]; P],
+    twelve: asm::Twelve,
+) {
+    if T != TOKENS {
+        return block_by_block::<Sdot, Q, P, T>(o, group, sums);
+    }
+    let blocks = o.blocks(group);
+    for p in 0..P {
+        let mut differences = [Sums::ZERO.dots; act::GROUP / BLOCK];
+        for (differences, b) in differences.iter_mut().zip(blocks.clone()) {
+            *differences = scales::<Q, P>(o, p, group, b, true);
+        }
+        for half in 0..2 {
+            let weights = o.unit::<Q>(p, blocks.start / 2).add(16 * half);
+            let (first, out) = (&raw const differences[0][half], &raw mut sums[p][0].product[half]);
+            twelve(weights, blocks.len(), o.quants(0, blocks.start * BLOCK), o.stride(), first, out);
         }
     }
 }

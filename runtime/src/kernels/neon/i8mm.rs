@@ -29,6 +29,7 @@ struct Smmla;
 type Pair = [[int32x4_t; 4]; 2];
 
 impl Level for Smmla {
+    const TOKENS: usize = 16;
     const RUNS_ON: bool = true;
 
     /// Eight inputs of rows `2r` and `2r + 1` in register `4k + r`.

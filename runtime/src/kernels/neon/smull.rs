@@ -9,6 +9,7 @@ use kinglet_quant::BLOCK;
 pub(super) struct Smull;
 
 impl Level for Smull {
+    const TOKENS: usize = 16;
     const RUNS_ON: bool = false;
 
     #[inline(always)]
