@@ -6,6 +6,7 @@
 use super::products::{Ints, Sums, Weights};
 use core::arch::aarch64::int32x4_t;
 use core::arch::asm;
+use kinglet_quant::{q4, q8};
 
 macro_rules! sdot {
     ($sum:literal, $weights:literal, $x:literal, $i:literal) => {
@@ -294,9 +295,17 @@ macro_rules! three {
     };
 }
 
-/// All tokens and sixteen inputs.
-macro_rules! twelve {
-    ($load:literal) => {
+/// The products `$p`, `$q`, `$r` of three tokens, from their dots and the scales in `v28`.
+macro_rules! scaled {
+    ($op:literal, $p:literal $a:literal, $q:literal $b:literal, $r:literal $c:literal) => {
+        concat!($op, $p, ".4s, ", $a, ".4s, v28.4s\n", $op, $q, ".4s, ", $b, ".4s, v28.4s\n", $op, $r, ".4s, ", $c, ".4s, v28.4s\n")
+    };
+}
+
+/// A block: its first sixteen inputs, and then its last ones, where the products of three tokens follow on their last dots, so
+/// that the one pipe that has such products works all along.
+macro_rules! block {
+    ($load:literal, $op:literal) => {
         concat!(
             $load,
             three!("x0" "v0", "x1" "v1", "x2" "v2"),
@@ -304,44 +313,23 @@ macro_rules! twelve {
             three!("x6" "v6", "x7" "v7", "x8" "v8"),
             three!("x9" "v9", "x10" "v10", "x11" "v11"),
             "add {i}, {i}, #16\n",
-        )
-    };
-}
-
-/// `v12` to `v23`, the products, from `v0` to `v11`, the dots, and `v24`, the scales.
-macro_rules! products {
-    ($op:literal) => {
-        concat!(
-            $op,
-            " v12.4s, v0.4s, v24.4s\n",
-            $op,
-            " v13.4s, v1.4s, v24.4s\n",
-            $op,
-            " v14.4s, v2.4s, v24.4s\n",
-            $op,
-            " v15.4s, v3.4s, v24.4s\n",
-            $op,
-            " v16.4s, v4.4s, v24.4s\n",
-            $op,
-            " v17.4s, v5.4s, v24.4s\n",
-            $op,
-            " v18.4s, v6.4s, v24.4s\n",
-            $op,
-            " v19.4s, v7.4s, v24.4s\n",
-            $op,
-            " v20.4s, v8.4s, v24.4s\n",
-            $op,
-            " v21.4s, v9.4s, v24.4s\n",
-            $op,
-            " v22.4s, v10.4s, v24.4s\n",
-            $op,
-            " v23.4s, v11.4s, v24.4s\n",
+            $load,
+            "ldr q28, [{scales}], #32\n",
+            three!("x0" "v0", "x1" "v1", "x2" "v2"),
+            scaled!($op, "v12" "v0", "v13" "v1", "v14" "v2"),
+            three!("x3" "v3", "x4" "v4", "x5" "v5"),
+            scaled!($op, "v15" "v3", "v16" "v4", "v17" "v5"),
+            three!("x6" "v6", "x7" "v7", "x8" "v8"),
+            scaled!($op, "v18" "v6", "v19" "v7", "v20" "v8"),
+            three!("x9" "v9", "x10" "v10", "x11" "v11"),
+            scaled!($op, "v21" "v9", "v22" "v10", "v23" "v11"),
+            "add {i}, {i}, #16\n",
         )
     };
 }
 
 macro_rules! group_of_twelve {
-    ($(#[$doc:meta])* $name:ident, $load:literal, $behind:literal) => {
+    ($(#[$doc:meta])* $name:ident, $load:literal, $behind:expr) => {
         $(#[$doc])*
         ///
         /// Twelve tokens, four rows: `out` of token `t`, four registers further on than that of the token before, becomes
@@ -366,23 +354,17 @@ macro_rules! group_of_twelve {
                 asm!(
                     "movi v0.4s, #0", "movi v1.4s, #0", "movi v2.4s, #0", "movi v3.4s, #0", "movi v4.4s, #0", "movi v5.4s, #0",
                     "movi v6.4s, #0", "movi v7.4s, #0", "movi v8.4s, #0", "movi v9.4s, #0", "movi v10.4s, #0", "movi v11.4s, #0",
-                    "movi v28.16b, #15",
+                    block!($load, "mul "),
+                    "subs {blocks}, {blocks}, #1",
+                    "b.eq 3f",
                     "2:",
-                    twelve!($load),
-                    twelve!($load),
-                    "ldr q24, [{scales}], #32",
-                    "cbz {first}, 3f",
-                    products!("mul"),
-                    "mov {first}, #0",
-                    "b 4f",
-                    "3:",
-                    products!("mla"),
-                    "4:",
+                    block!($load, "mla "),
                     // Behind the second block of a unit come its scales and minima.
+                    "eor {behind}, {behind}, {unit_end}",
                     "add {weights}, {weights}, {behind}",
-                    concat!("eor {behind}, {behind}, #", $behind),
                     "subs {blocks}, {blocks}, #1",
                     "b.ne 2b",
+                    "3:",
                     "str q12, [{out}]", "str q13, [{out}, #64]", "str q14, [{out}, #128]", "str q15, [{out}, #192]",
                     "str q16, [{out}, #256]", "str q17, [{out}, #320]", "str q18, [{out}, #384]", "str q19, [{out}, #448]",
                     "str q20, [{out}, #512]", "str q21, [{out}, #576]", "str q22, [{out}, #640]", "str q23, [{out}, #704]",
@@ -391,7 +373,7 @@ macro_rules! group_of_twelve {
                     scales = inout(reg) scales => _,
                     behind = inout(reg) 0_usize => _,
                     i = inout(reg) 0_usize => _,
-                    first = inout(reg) 1_usize => _,
+                    unit_end = in(reg) $behind,
                     out = in(reg) out,
                     x0 = in(reg) x.add(0 * stride),
                     x1 = in(reg) x.add(1 * stride),
@@ -450,11 +432,12 @@ group_of_twelve!(
     "ldr q24, [{weights}]\n\
      ldr q26, [{weights}, #32]\n\
      add {weights}, {weights}, #64\n\
+     movi v28.16b, #15\n\
      ushr v25.16b, v24.16b, #4\n\
      and v24.16b, v24.16b, v28.16b\n\
      ushr v27.16b, v26.16b, #4\n\
      and v26.16b, v26.16b, v28.16b\n",
-    "32"
+    q4::UNIT_BYTES - q4::QUANT_BYTES
 );
 
 group_of_twelve!(
@@ -465,5 +448,5 @@ group_of_twelve!(
      ldr q26, [{weights}, #64]\n\
      ldr q27, [{weights}, #96]\n\
      add {weights}, {weights}, #128\n",
-    "16"
+    q8::UNIT_BYTES - q8::QUANT_BYTES
 );

@@ -145,7 +145,10 @@ impl<L: Level> Product for Q8<L> {
             L::q8::<P, T>(o, group, &mut sums);
             for p in 0..P {
                 for t in 0..T {
-                    products[p][t] = add_scaled(products[p][t], sums[p][t].product, o.scale(t, group));
+                    for half in 0..2 {
+                        let product = vcvtq_f32_s32(sums[p][t].product[half]);
+                        products[p][t][half] = add_scaled(products[p][t][half], product, o.scale(t, group));
+                    }
                 }
             }
         }
@@ -290,20 +293,20 @@ pub(super) unsafe fn scales<Q: Blocks, const P: usize>(o: &Operands<P>, p: usize
     [vmovl_s16(vget_low_s16(scales)), vmovl_high_s16(scales)]
 }
 
-/// `sum + f32(group) * scale`, rounded after each operation.
+/// `sum + group * scale`, rounded after each operation.
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-unsafe fn add_scaled(sum: Floats, group: Ints, scale: f32) -> Floats {
-    let mut sum = sum;
-    for half in 0..2 {
-        sum[half] = vaddq_f32(sum[half], vmulq_n_f32(vcvtq_f32_s32(group[half]), scale));
-    }
-    sum
+unsafe fn add_scaled(sum: float32x4_t, group: float32x4_t, scale: f32) -> float32x4_t {
+    vaddq_f32(sum, vmulq_n_f32(group, scale))
 }
 
 /// The units of a whole group.
 const UNITS: usize = act::GROUP / UNIT;
 const _: () = assert!(UNITS == 2);
+
+/// The float whose last bit is worth 1, with room for the sums of minima on both sides.
+const MAGIC: f32 = 12_582_912.0;
+const _: () = assert!((act::GROUP / BLOCK) * 255 * (BLOCK * act::QUANT_MAX as usize) < 1 << 22);
 
 /// Adds what a group of `U` units of q4 weights gives each token: `f32(Σ s_b Σ q x) * scale`, `f32(Σ m_b * sum_b) * scale`.
 #[inline(always)]
@@ -326,7 +329,12 @@ unsafe fn add_group<Q: Product, const P: usize, const T: usize, const U: usize>(
     for t in 0..T {
         let x = o.sums(t, first);
         let x = if U == UNITS { vld1_s16(x) } else { vreinterpret_s16_s32(vdup_n_s32(x.cast::<i32>().read_unaligned())) };
-        let mut ints = [vmull_lane_s16::<0>(vget_low_s16(mins[0][0]), x), vmull_high_lane_s16::<0>(mins[0][0], x)];
+        // Sums on top of the bits of 1.5 * 2^23 are that number plus the sum: a subtraction makes floats of them, which more
+        // pipes have than the conversion.
+        let magic = vdupq_n_f32(MAGIC);
+        let mut ints = [vreinterpretq_s32_f32(magic); 2];
+        ints[0] = vmlal_lane_s16::<0>(ints[0], vget_low_s16(mins[0][0]), x);
+        ints[1] = vmlal_high_lane_s16::<0>(ints[1], mins[0][0], x);
         ints[0] = vmlal_lane_s16::<1>(ints[0], vget_low_s16(mins[0][1]), x);
         ints[1] = vmlal_high_lane_s16::<1>(ints[1], mins[0][1], x);
         if U == UNITS {
@@ -337,7 +345,10 @@ unsafe fn add_group<Q: Product, const P: usize, const T: usize, const U: usize>(
             ints[1] = vmlal_high_lane_s16::<3>(ints[1], third, x);
         }
         let scale = o.scale(t, group);
-        products[t] = add_scaled(products[t], sums[t].product, scale);
-        minima[t] = add_scaled(minima[t], ints, scale);
+        for half in 0..2 {
+            let minimum = vsubq_f32(vreinterpretq_f32_s32(ints[half]), magic);
+            products[t][half] = add_scaled(products[t][half], vcvtq_f32_s32(sums[t].product[half]), scale);
+            minima[t][half] = add_scaled(minima[t][half], minimum, scale);
+        }
     }
 }
