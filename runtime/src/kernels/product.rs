@@ -21,7 +21,7 @@ pub(super) trait Product {
     const TILES: usize;
     /// Registers of rows in a register tile of a batch: 1 or 2.
     const REGISTERS: usize;
-    /// Tokens in a register tile of a batch: 4, 6 or 8.
+    /// Tokens in a register tile of a batch: 4, 6, 12 or 16.
     const TOKENS: usize;
     /// The eight lanes of each tile of a register, as f32.
     type Floats: Copy;
@@ -94,6 +94,12 @@ impl<const P: usize> Operands<P> {
         unsafe { self.quants.add(t * self.padded + at) }
     }
 
+    /// From a token's activations to those of the next.
+    #[inline(always)]
+    pub(super) fn stride(&self) -> usize {
+        self.padded
+    }
+
     /// The scale of a group of token `t`.
     #[inline(always)]
     pub(super) unsafe fn scale(&self, t: usize, group: usize) -> f32 {
@@ -150,10 +156,12 @@ fn rows<Q: Product, const P: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outp
     while t < tokens.end {
         let left = tokens.end - t;
         t += match left.min(Q::TOKENS) {
+            16.. => register_tile::<Q, P, 16>(w, x, out, tile, t),
+            12.. if Q::TOKENS == 12 => register_tile::<Q, P, 12>(w, x, out, tile, t),
             8.. => register_tile::<Q, P, 8>(w, x, out, tile, t),
             // Two more would be left over: 8 is 4 and 4.
-            6.. if left % 6 == 2 => register_tile::<Q, P, 4>(w, x, out, tile, t),
-            6.. => register_tile::<Q, P, 6>(w, x, out, tile, t),
+            6.. if Q::TOKENS == 6 && left % 6 == 2 => register_tile::<Q, P, 4>(w, x, out, tile, t),
+            6.. if Q::TOKENS == 6 => register_tile::<Q, P, 6>(w, x, out, tile, t),
             4.. => register_tile::<Q, P, 4>(w, x, out, tile, t),
             2.. => register_tile::<Q, P, 2>(w, x, out, tile, t),
             _ => register_tile::<Q, P, 1>(w, x, out, tile, t),

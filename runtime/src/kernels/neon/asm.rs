@@ -1,36 +1,469 @@
-//! Instructions whose intrinsics are not stable in the project's compiler, as assembly of one instruction each.
+//! Instructions whose intrinsics are not stable in the project's compiler, as assembly.
 //!
-//! Each is a function of its registers and nothing else, so that the compiler may move it as it moves an intrinsic.
+//! A piece is what tokens do with the weights of a block, not one instruction: the compiler takes each piece for a call of
+//! unknown cost, and does not see how a hundred of them are best ordered and kept in registers.
 
-use core::arch::aarch64::{int8x16_t, int32x4_t};
+use super::products::{Ints, Sums, Weights};
+use core::arch::aarch64::int32x4_t;
 use core::arch::asm;
 
-/// In each of four lanes, `acc + Σ w[j] * x[j]` over the lane's four bytes of `w` and the four bytes `LANE` (0 to 3) of `x`.
-///
-/// `vdotq_laneq_s32` is unstable (`stdarch_neon_dotprod`).
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-pub(super) fn sdot_lane<const LANE: i32>(acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
-    let mut sum = acc;
-    // SAFETY: one instruction on registers, which the function's features have.
-    unsafe {
-        asm!("sdot {0:v}.4s, {1:v}.16b, {2:v}.4b[{3}]", inout(vreg) sum, in(vreg) w, in(vreg) x, const LANE,
-            options(pure, nomem, nostack, preserves_flags));
-    }
-    sum
+macro_rules! sdot {
+    ($sum:literal, $weights:literal, $x:literal, $i:literal) => {
+        concat!("sdot {", $sum, ":v}.4s, {", $weights, ":v}.16b, {", $x, ":v}.4b[", $i, "]\n")
+    };
 }
 
-/// `acc + A Bᵀ` with `A` and `B` of 2 rows by 8 bytes: lane `2i + j` has row `i` of `a` and row `j` of `b`.
+/// `dots` and the products of a block with the 32 activations at `x`.
 ///
-/// `vmmlaq_s32` is unstable (`stdarch_neon_i8mm`).
+/// Assembly because `vdotq_laneq_s32` is unstable (`stdarch_neon_dotprod`).
+///
+/// # Safety
+/// There are 32 activations.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+pub(super) unsafe fn sdot_block(dots: Ints, weights: &Weights, x: *const i8) -> Ints {
+    macro_rules! four {
+        ($low:literal, $high:literal, $x:literal, $i:literal) => {
+            concat!(sdot!("low", $low, $x, $i), sdot!("high", $high, $x, $i))
+        };
+    }
+    let [mut low, mut high] = dots;
+    // SAFETY: instructions that the function's features have; the loads are the caller's duty.
+    unsafe {
+        asm!(
+            "ldp {x0:q}, {x1:q}, [{x}]",
+            four!("w0", "w1", "x0", "0"),
+            four!("w2", "w3", "x0", "1"),
+            four!("w4", "w5", "x0", "2"),
+            four!("w6", "w7", "x0", "3"),
+            four!("w8", "w9", "x1", "0"),
+            four!("w10", "w11", "x1", "1"),
+            four!("w12", "w13", "x1", "2"),
+            four!("w14", "w15", "x1", "3"),
+            x = in(reg) x,
+            low = inout(vreg) low,
+            high = inout(vreg) high,
+            w0 = in(vreg) weights[0][0],
+            w1 = in(vreg) weights[0][1],
+            w2 = in(vreg) weights[1][0],
+            w3 = in(vreg) weights[1][1],
+            w4 = in(vreg) weights[2][0],
+            w5 = in(vreg) weights[2][1],
+            w6 = in(vreg) weights[3][0],
+            w7 = in(vreg) weights[3][1],
+            w8 = in(vreg) weights[4][0],
+            w9 = in(vreg) weights[4][1],
+            w10 = in(vreg) weights[5][0],
+            w11 = in(vreg) weights[5][1],
+            w12 = in(vreg) weights[6][0],
+            w13 = in(vreg) weights[6][1],
+            w14 = in(vreg) weights[7][0],
+            w15 = in(vreg) weights[7][1],
+            x0 = out(vreg) _,
+            x1 = out(vreg) _,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    [low, high]
+}
+
+/// For the tokens whose 32 activations are at `x` and `y`: adds the products of a block to `sums[t].dots`, and those times
+/// `scales` to `sums[t].product`.
+///
+/// Assembly as in [`sdot_block`].
+///
+/// # Safety
+/// There are 32 activations of each.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+pub(super) unsafe fn sdot_two(weights: &Weights, x: *const i8, y: *const i8, scales: Ints, sums: &mut [Sums; 2]) {
+    macro_rules! four {
+        ($low:literal, $high:literal, $x:literal, $y:literal, $i:literal) => {
+            concat!(sdot!("a0", $low, $x, $i), sdot!("b0", $low, $y, $i), sdot!("a1", $high, $x, $i), sdot!("b1", $high, $y, $i))
+        };
+    }
+    // SAFETY: as in `sdot_block`; `Sums` is two registers of dots and two of products.
+    unsafe {
+        asm!(
+            "ldp {x0:q}, {x1:q}, [{x}]",
+            "ldp {y0:q}, {y1:q}, [{y}]",
+            "ldp {a0:q}, {a1:q}, [{sums}]",
+            "ldp {b0:q}, {b1:q}, [{sums}, #64]",
+            four!("w0", "w1", "x0", "y0", "0"),
+            four!("w2", "w3", "x0", "y0", "1"),
+            four!("w4", "w5", "x0", "y0", "2"),
+            four!("w6", "w7", "x0", "y0", "3"),
+            four!("w8", "w9", "x1", "y1", "0"),
+            four!("w10", "w11", "x1", "y1", "1"),
+            four!("w12", "w13", "x1", "y1", "2"),
+            four!("w14", "w15", "x1", "y1", "3"),
+            "ldp {x0:q}, {x1:q}, [{sums}, #32]",
+            "ldp {y0:q}, {y1:q}, [{sums}, #96]",
+            "mla {x0:v}.4s, {a0:v}.4s, {s0:v}.4s",
+            "mla {y0:v}.4s, {b0:v}.4s, {s0:v}.4s",
+            "mla {x1:v}.4s, {a1:v}.4s, {s1:v}.4s",
+            "mla {y1:v}.4s, {b1:v}.4s, {s1:v}.4s",
+            "stp {a0:q}, {a1:q}, [{sums}]",
+            "stp {x0:q}, {x1:q}, [{sums}, #32]",
+            "stp {b0:q}, {b1:q}, [{sums}, #64]",
+            "stp {y0:q}, {y1:q}, [{sums}, #96]",
+            x = in(reg) x,
+            y = in(reg) y,
+            sums = in(reg) sums.as_mut_ptr(),
+            s0 = in(vreg) scales[0],
+            s1 = in(vreg) scales[1],
+            w0 = in(vreg) weights[0][0],
+            w1 = in(vreg) weights[0][1],
+            w2 = in(vreg) weights[1][0],
+            w3 = in(vreg) weights[1][1],
+            w4 = in(vreg) weights[2][0],
+            w5 = in(vreg) weights[2][1],
+            w6 = in(vreg) weights[3][0],
+            w7 = in(vreg) weights[3][1],
+            w8 = in(vreg) weights[4][0],
+            w9 = in(vreg) weights[4][1],
+            w10 = in(vreg) weights[5][0],
+            w11 = in(vreg) weights[5][1],
+            w12 = in(vreg) weights[6][0],
+            w13 = in(vreg) weights[6][1],
+            w14 = in(vreg) weights[7][0],
+            w15 = in(vreg) weights[7][1],
+            x0 = out(vreg) _,
+            x1 = out(vreg) _,
+            y0 = out(vreg) _,
+            y1 = out(vreg) _,
+            a0 = out(vreg) _,
+            a1 = out(vreg) _,
+            b0 = out(vreg) _,
+            b1 = out(vreg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// As [`sdot_two`], with weights and sums as `smmla` has them: register `4k + r` of `weights` holds rows `2r` and `2r + 1`
+/// of inputs `8k..8k + 8`; lane `2t + i` of register `r` of the sums, counted through both tokens, is token `t` and row
+/// `2r + i`; `scales[r]` has the scales of these rows twice.
+///
+/// Assembly because `vmmlaq_s32` is unstable (`stdarch_neon_i8mm`).
+///
+/// # Safety
+/// There are 32 activations of each.
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
-pub(super) fn smmla(acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
-    let mut sum = acc;
-    // SAFETY: as in `sdot_lane`.
-    unsafe {
-        asm!("smmla {0:v}.4s, {1:v}.16b, {2:v}.16b", inout(vreg) sum, in(vreg) a, in(vreg) b,
-            options(pure, nomem, nostack, preserves_flags));
+pub(super) unsafe fn smmla_two(weights: &Weights, x: *const i8, y: *const i8, scales: [int32x4_t; 4], sums: &mut [[int32x4_t; 4]; 2]) {
+    macro_rules! eight {
+        ($x:literal, $w0:literal, $w1:literal, $w2:literal, $w3:literal) => {
+            concat!(
+                "smmla {d0:v}.4s, {",
+                $x,
+                ":v}.16b, {",
+                $w0,
+                ":v}.16b\n",
+                "smmla {d1:v}.4s, {",
+                $x,
+                ":v}.16b, {",
+                $w1,
+                ":v}.16b\n",
+                "smmla {d2:v}.4s, {",
+                $x,
+                ":v}.16b, {",
+                $w2,
+                ":v}.16b\n",
+                "smmla {d3:v}.4s, {",
+                $x,
+                ":v}.16b, {",
+                $w3,
+                ":v}.16b\n",
+            )
+        };
     }
-    sum
+    // SAFETY: as in `sdot_two`.
+    unsafe {
+        asm!(
+            "ldp {x0:q}, {x1:q}, [{x}]",
+            "ldp {x2:q}, {x3:q}, [{y}]",
+            "ldp {d0:q}, {d1:q}, [{sums}]",
+            "ldp {d2:q}, {d3:q}, [{sums}, #32]",
+            "zip1 {e:v}.2d, {x0:v}.2d, {x2:v}.2d",
+            "zip2 {x0:v}.2d, {x0:v}.2d, {x2:v}.2d",
+            eight!("e", "w0", "w1", "w2", "w3"),
+            "zip1 {x2:v}.2d, {x1:v}.2d, {x3:v}.2d",
+            eight!("x0", "w4", "w5", "w6", "w7"),
+            "zip2 {x3:v}.2d, {x1:v}.2d, {x3:v}.2d",
+            eight!("x2", "w8", "w9", "w10", "w11"),
+            eight!("x3", "w12", "w13", "w14", "w15"),
+            "ldp {x0:q}, {x1:q}, [{sums}, #64]",
+            "ldp {x2:q}, {x3:q}, [{sums}, #96]",
+            "mla {x0:v}.4s, {d0:v}.4s, {s0:v}.4s",
+            "mla {x1:v}.4s, {d1:v}.4s, {s1:v}.4s",
+            "mla {x2:v}.4s, {d2:v}.4s, {s2:v}.4s",
+            "mla {x3:v}.4s, {d3:v}.4s, {s3:v}.4s",
+            "stp {d0:q}, {d1:q}, [{sums}]",
+            "stp {d2:q}, {d3:q}, [{sums}, #32]",
+            "stp {x0:q}, {x1:q}, [{sums}, #64]",
+            "stp {x2:q}, {x3:q}, [{sums}, #96]",
+            x = in(reg) x,
+            y = in(reg) y,
+            sums = in(reg) sums.as_mut_ptr(),
+            s0 = in(vreg) scales[0],
+            s1 = in(vreg) scales[1],
+            s2 = in(vreg) scales[2],
+            s3 = in(vreg) scales[3],
+            w0 = in(vreg) weights[0][0],
+            w1 = in(vreg) weights[0][1],
+            w2 = in(vreg) weights[1][0],
+            w3 = in(vreg) weights[1][1],
+            w4 = in(vreg) weights[2][0],
+            w5 = in(vreg) weights[2][1],
+            w6 = in(vreg) weights[3][0],
+            w7 = in(vreg) weights[3][1],
+            w8 = in(vreg) weights[4][0],
+            w9 = in(vreg) weights[4][1],
+            w10 = in(vreg) weights[5][0],
+            w11 = in(vreg) weights[5][1],
+            w12 = in(vreg) weights[6][0],
+            w13 = in(vreg) weights[6][1],
+            w14 = in(vreg) weights[7][0],
+            w15 = in(vreg) weights[7][1],
+            x0 = out(vreg) _,
+            x1 = out(vreg) _,
+            x2 = out(vreg) _,
+            x3 = out(vreg) _,
+            e = out(vreg) _,
+            d0 = out(vreg) _,
+            d1 = out(vreg) _,
+            d2 = out(vreg) _,
+            d3 = out(vreg) _,
+            options(nostack, preserves_flags),
+        );
+    }
 }
+
+/// Tokens of [`sdot_q4`] and [`sdot_q8`].
+pub(super) const TOKENS: usize = 12;
+
+/// [`sdot_q4`] or [`sdot_q8`].
+pub(super) type Twelve =
+    unsafe fn(weights: *const u8, blocks: usize, x: *const i8, stride: usize, scales: *const int32x4_t, out: *mut int32x4_t);
+
+/// Three tokens whose activations are at `$x`, `$y`, `$z`: sixteen inputs, with the weights of these in `v24` to `v27`.
+/// Three, so that no instruction waits for the one before.
+macro_rules! three {
+    ($x:literal $a:literal, $y:literal $b:literal, $z:literal $c:literal) => {
+        concat!(
+            "ldr q29, [{",
+            $x,
+            "}, {i}]\n",
+            "ldr q30, [{",
+            $y,
+            "}, {i}]\n",
+            "ldr q31, [{",
+            $z,
+            "}, {i}]\n",
+            three!($a, $b, $c, "v24", "0"),
+            three!($a, $b, $c, "v25", "1"),
+            three!($a, $b, $c, "v26", "2"),
+            three!($a, $b, $c, "v27", "3"),
+        )
+    };
+    ($a:literal, $b:literal, $c:literal, $weights:literal, $i:literal) => {
+        concat!(
+            "sdot ",
+            $a,
+            ".4s, ",
+            $weights,
+            ".16b, v29.4b[",
+            $i,
+            "]\n",
+            "sdot ",
+            $b,
+            ".4s, ",
+            $weights,
+            ".16b, v30.4b[",
+            $i,
+            "]\n",
+            "sdot ",
+            $c,
+            ".4s, ",
+            $weights,
+            ".16b, v31.4b[",
+            $i,
+            "]\n",
+        )
+    };
+}
+
+/// All tokens and sixteen inputs.
+macro_rules! twelve {
+    ($load:literal) => {
+        concat!(
+            $load,
+            three!("x0" "v0", "x1" "v1", "x2" "v2"),
+            three!("x3" "v3", "x4" "v4", "x5" "v5"),
+            three!("x6" "v6", "x7" "v7", "x8" "v8"),
+            three!("x9" "v9", "x10" "v10", "x11" "v11"),
+            "add {i}, {i}, #16\n",
+        )
+    };
+}
+
+/// `v12` to `v23`, the products, from `v0` to `v11`, the dots, and `v24`, the scales.
+macro_rules! products {
+    ($op:literal) => {
+        concat!(
+            $op,
+            " v12.4s, v0.4s, v24.4s\n",
+            $op,
+            " v13.4s, v1.4s, v24.4s\n",
+            $op,
+            " v14.4s, v2.4s, v24.4s\n",
+            $op,
+            " v15.4s, v3.4s, v24.4s\n",
+            $op,
+            " v16.4s, v4.4s, v24.4s\n",
+            $op,
+            " v17.4s, v5.4s, v24.4s\n",
+            $op,
+            " v18.4s, v6.4s, v24.4s\n",
+            $op,
+            " v19.4s, v7.4s, v24.4s\n",
+            $op,
+            " v20.4s, v8.4s, v24.4s\n",
+            $op,
+            " v21.4s, v9.4s, v24.4s\n",
+            $op,
+            " v22.4s, v10.4s, v24.4s\n",
+            $op,
+            " v23.4s, v11.4s, v24.4s\n",
+        )
+    };
+}
+
+macro_rules! group_of_twelve {
+    ($(#[$doc:meta])* $name:ident, $load:literal, $behind:literal) => {
+        $(#[$doc])*
+        ///
+        /// Twelve tokens, four rows: `out` of token `t`, four registers further on than that of the token before, becomes
+        /// `Σ s_b Σ q x` over `blocks` blocks from `weights` on, `scales` being less the next block's and two registers apart.
+        /// Activations of a token are `stride` bytes further on than those of the token before.
+        ///
+        /// Assembly as in [`sdot_block`], and because the sums take up all registers but eight.
+        ///
+        /// # Safety
+        /// All of this is there, and `blocks` is not 0.
+        #[target_feature(enable = "neon,dotprod")]
+        pub(super) unsafe fn $name(
+            weights: *const u8,
+            blocks: usize,
+            x: *const i8,
+            stride: usize,
+            scales: *const int32x4_t,
+            out: *mut int32x4_t,
+        ) {
+            // SAFETY: instructions that the function's features have; the rest is the caller's duty.
+            unsafe {
+                asm!(
+                    "movi v0.4s, #0", "movi v1.4s, #0", "movi v2.4s, #0", "movi v3.4s, #0", "movi v4.4s, #0", "movi v5.4s, #0",
+                    "movi v6.4s, #0", "movi v7.4s, #0", "movi v8.4s, #0", "movi v9.4s, #0", "movi v10.4s, #0", "movi v11.4s, #0",
+                    "movi v28.16b, #15",
+                    "2:",
+                    twelve!($load),
+                    twelve!($load),
+                    "ldr q24, [{scales}], #32",
+                    "cbz {first}, 3f",
+                    products!("mul"),
+                    "mov {first}, #0",
+                    "b 4f",
+                    "3:",
+                    products!("mla"),
+                    "4:",
+                    // Behind the second block of a unit come its scales and minima.
+                    "add {weights}, {weights}, {behind}",
+                    concat!("eor {behind}, {behind}, #", $behind),
+                    "subs {blocks}, {blocks}, #1",
+                    "b.ne 2b",
+                    "str q12, [{out}]", "str q13, [{out}, #64]", "str q14, [{out}, #128]", "str q15, [{out}, #192]",
+                    "str q16, [{out}, #256]", "str q17, [{out}, #320]", "str q18, [{out}, #384]", "str q19, [{out}, #448]",
+                    "str q20, [{out}, #512]", "str q21, [{out}, #576]", "str q22, [{out}, #640]", "str q23, [{out}, #704]",
+                    weights = inout(reg) weights => _,
+                    blocks = inout(reg) blocks => _,
+                    scales = inout(reg) scales => _,
+                    behind = inout(reg) 0_usize => _,
+                    i = inout(reg) 0_usize => _,
+                    first = inout(reg) 1_usize => _,
+                    out = in(reg) out,
+                    x0 = in(reg) x.add(0 * stride),
+                    x1 = in(reg) x.add(1 * stride),
+                    x2 = in(reg) x.add(2 * stride),
+                    x3 = in(reg) x.add(3 * stride),
+                    x4 = in(reg) x.add(4 * stride),
+                    x5 = in(reg) x.add(5 * stride),
+                    x6 = in(reg) x.add(6 * stride),
+                    x7 = in(reg) x.add(7 * stride),
+                    x8 = in(reg) x.add(8 * stride),
+                    x9 = in(reg) x.add(9 * stride),
+                    x10 = in(reg) x.add(10 * stride),
+                    x11 = in(reg) x.add(11 * stride),
+                    out("v0") _,
+                    out("v1") _,
+                    out("v2") _,
+                    out("v3") _,
+                    out("v4") _,
+                    out("v5") _,
+                    out("v6") _,
+                    out("v7") _,
+                    out("v8") _,
+                    out("v9") _,
+                    out("v10") _,
+                    out("v11") _,
+                    out("v12") _,
+                    out("v13") _,
+                    out("v14") _,
+                    out("v15") _,
+                    out("v16") _,
+                    out("v17") _,
+                    out("v18") _,
+                    out("v19") _,
+                    out("v20") _,
+                    out("v21") _,
+                    out("v22") _,
+                    out("v23") _,
+                    out("v24") _,
+                    out("v25") _,
+                    out("v26") _,
+                    out("v27") _,
+                    out("v28") _,
+                    out("v29") _,
+                    out("v30") _,
+                    out("v31") _,
+                    options(nostack),
+                );
+            }
+        }
+    };
+}
+
+group_of_twelve!(
+    /// q4 weights.
+    sdot_q4,
+    "ldr q24, [{weights}]\n\
+     ldr q26, [{weights}, #32]\n\
+     add {weights}, {weights}, #64\n\
+     ushr v25.16b, v24.16b, #4\n\
+     and v24.16b, v24.16b, v28.16b\n\
+     ushr v27.16b, v26.16b, #4\n\
+     and v26.16b, v26.16b, v28.16b\n",
+    "32"
+);
+
+group_of_twelve!(
+    /// q8 weights.
+    sdot_q8,
+    "ldr q24, [{weights}]\n\
+     ldr q25, [{weights}, #32]\n\
+     ldr q26, [{weights}, #64]\n\
+     ldr q27, [{weights}, #96]\n\
+     add {weights}, {weights}, #128\n",
+    "16"
+);

@@ -1,6 +1,8 @@
-//! Quantised products: the parts that all instruction sets of AArch64 share.
+//! Quantised products: what all instruction sets of AArch64 share.
 //!
-//! A [`Level`] gives the exact integer sums of a group of activations; the floats are here.
+//! The weights of a block, 32 inputs of the eight rows of a tile, are sixteen registers of bytes. They stay while tokens
+//! stream past, so that a register tile may have many tokens: only a token or two, and not their sums, are in registers.
+//! A [`Level`] supplies the exact integer sums; the floats are here.
 
 use crate::kernels::product::{Operands, Product};
 use core::arch::aarch64::*;
@@ -13,19 +15,66 @@ pub(super) type Ints = [int32x4_t; 2];
 /// The eight rows of a tile as floats.
 pub(super) type Floats = [float32x4_t; 2];
 
+/// The weights of a block: inputs `4i..4i + 4` of rows `0..4` and of rows `4..8`, four bytes a row. A [`Level`] may arrange
+/// them otherwise.
+pub(super) type Weights = [[int8x16_t; 2]; BLOCK / 4];
+
+/// The sums of a token and a group. A [`Level`] may use those of two tokens otherwise.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct Sums {
+    /// `Σ q x` of the blocks so far, where they run on through the group.
+    pub(super) dots: Ints,
+    /// Dots times scales.
+    pub(super) product: Ints,
+}
+
+impl Sums {
+    /// The sums of nothing.
+    // SAFETY: any bits are integers.
+    pub(super) const ZERO: Self = unsafe { core::mem::zeroed() };
+}
+
 /// What an instruction set supplies.
 ///
 /// # Safety
-/// Both functions may be called only where the instructions are, for operands that are whole and a group that is there.
-pub(super) trait Level {
-    /// Tokens in a register tile of a batch, for q4 and for q8.
-    const TOKENS: [usize; 2];
+/// These may be called only where the instructions are, with activations that are there: 32 at `x` and as many at each of `T`
+/// distances of `stride`.
+pub(super) trait Level: Sized {
+    /// Tokens in a register tile of a batch: 12 or 16.
+    const TOKENS: usize;
 
-    /// `Σ s_b Σ q x` over the blocks of a group, for tile `p` and `T` tokens of q4 weights.
-    unsafe fn q4<const P: usize, const T: usize>(o: &Operands<P>, p: usize, group: usize) -> [Ints; T];
+    /// Whether `dots` run on through a group, so that they need not be cleared for each block. Scales are then those of
+    /// the block less those of the next: where `D_b` is the sum up to and with block `b`, and the last one's next scale is
+    /// 0, `Σ s_b (D_b - D_{b-1}) = Σ (s_b - s_{b+1}) D_b`. That is exact, as all of it is arithmetic modulo 2^32 and the left
+    /// side fits.
+    const RUNS_ON: bool;
+
+    /// The weights in the level's arrangement.
+    unsafe fn arrange<const T: usize>(weights: Weights) -> Weights;
+
+    /// Adds a block's dots, and their products with `scales`, of q4 weights.
+    unsafe fn add_q4<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]);
 
     /// The same of q8 weights.
-    unsafe fn q8<const P: usize, const T: usize>(o: &Operands<P>, p: usize, group: usize) -> [Ints; T];
+    unsafe fn add_q8<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]);
+
+    /// The sums of a group of q4 weights: `product` of every token is `Σ s_b Σ q x`, in the order of the rows.
+    #[inline(always)]
+    unsafe fn q4<const P: usize, const T: usize>(o: &Operands<P>, group: usize, sums: &mut [[Sums; T]; P]) {
+        // SAFETY: the caller's duty.
+        unsafe { block_by_block::<Self, Q4<Self>, P, T>(o, group, sums) }
+    }
+
+    /// The same of q8 weights.
+    #[inline(always)]
+    unsafe fn q8<const P: usize, const T: usize>(o: &Operands<P>, group: usize, sums: &mut [[Sums; T]; P]) {
+        // SAFETY: the caller's duty.
+        unsafe { block_by_block::<Self, Q8<Self>, P, T>(o, group, sums) }
+    }
+
+    /// Puts `product` of every token back into the order of the rows.
+    unsafe fn restore<const T: usize>(sums: &mut [Sums; T]);
 }
 
 /// q4 weights; see [`Product`].
@@ -37,19 +86,22 @@ impl<L: Level> Product for Q4<L> {
     const UNIT_BYTES: usize = q4::UNIT_BYTES;
     const TILES: usize = 1;
     const REGISTERS: usize = 1;
-    const TOKENS: usize = L::TOKENS[0];
+    const TOKENS: usize = L::TOKENS;
     type Floats = Floats;
 
     #[inline(always)]
     #[expect(unsafe_op_in_unsafe_fn, reason = "pointers and instructions throughout, under the one duty of the caller")]
     unsafe fn outputs<const P: usize, const T: usize>(o: &Operands<P>) -> [[Floats; T]; P] {
+        let mut sums = [[Sums::ZERO; T]; P];
         let mut products = [[[vdupq_n_f32(0.0); 2]; T]; P];
         let mut minima = products;
         for group in 0..o.groups() {
-            o.units(group).for_each(|u| o.prefetch::<Self>(u));
+            L::q4::<P, T>(o, group, &mut sums);
             for p in 0..P {
-                add_scaled(o, group, L::q4::<P, T>(o, p, group), &mut products[p]);
-                add_scaled(o, group, minimum::<Self, P, T>(o, p, group), &mut minima[p]);
+                match o.units(group).len() {
+                    UNITS => add_group::<Self, P, T, UNITS>(o, p, group, &sums[p], &mut products[p], &mut minima[p]),
+                    _ => add_group::<Self, P, T, 1>(o, p, group, &sums[p], &mut products[p], &mut minima[p]),
+                }
             }
         }
         for p in 0..P {
@@ -81,17 +133,20 @@ impl<L: Level> Product for Q8<L> {
     const UNIT_BYTES: usize = q8::UNIT_BYTES;
     const TILES: usize = 1;
     const REGISTERS: usize = 1;
-    const TOKENS: usize = L::TOKENS[1];
+    const TOKENS: usize = L::TOKENS;
     type Floats = Floats;
 
     #[inline(always)]
     #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
     unsafe fn outputs<const P: usize, const T: usize>(o: &Operands<P>) -> [[Floats; T]; P] {
+        let mut sums = [[Sums::ZERO; T]; P];
         let mut products = [[[vdupq_n_f32(0.0); 2]; T]; P];
         for group in 0..o.groups() {
-            o.units(group).for_each(|u| o.prefetch::<Self>(u));
+            L::q8::<P, T>(o, group, &mut sums);
             for p in 0..P {
-                add_scaled(o, group, L::q8::<P, T>(o, p, group), &mut products[p]);
+                for t in 0..T {
+                    products[p][t] = add_scaled(products[p][t], sums[p][t].product, o.scale(t, group));
+                }
             }
         }
         for p in 0..P {
@@ -122,74 +177,167 @@ unsafe fn to_tiles(floats: Floats) -> [[f32; LANES]; 2] {
     lanes
 }
 
-/// `sums += f32(group) * scale`, the scale being that of the group and token; rounded after each operation.
-#[inline(always)]
-#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-unsafe fn add_scaled<const P: usize, const T: usize>(o: &Operands<P>, group: usize, ints: [Ints; T], sums: &mut [Floats; T]) {
-    for t in 0..T {
-        let scale = o.scale(t, group);
-        for half in 0..2 {
-            sums[t][half] = vaddq_f32(sums[t][half], vmulq_n_f32(vcvtq_f32_s32(ints[t][half]), scale));
-        }
+/// Weights that come in blocks of 32 inputs, with scales.
+pub(super) trait Blocks: Product {
+    /// Offset of the scales in a unit.
+    const SCALES_AT: usize;
+
+    /// The block at `bytes`.
+    unsafe fn weights(bytes: *const u8) -> Weights;
+
+    /// [`Level::add_q4`] or [`Level::add_q8`].
+    unsafe fn add<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]);
+}
+
+impl<L: Level> Blocks for Q4<L> {
+    const SCALES_AT: usize = q4::SCALES_AT;
+
+    #[inline(always)]
+    unsafe fn weights(bytes: *const u8) -> Weights {
+        // SAFETY: the caller's duty.
+        unsafe { unpack(bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn add<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
+        // SAFETY: the caller's duty.
+        unsafe { L::add_q4(weights, x, stride, scales, sums) }
     }
 }
 
-/// `Σ m_b * sum_b` over the blocks of a group of q4 weights.
+impl<L: Level> Blocks for Q8<L> {
+    const SCALES_AT: usize = q8::SCALES_AT;
+
+    #[inline(always)]
+    unsafe fn weights(bytes: *const u8) -> Weights {
+        // SAFETY: the caller's duty.
+        unsafe { load(bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn add<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
+        // SAFETY: the caller's duty.
+        unsafe { L::add_q8(weights, x, stride, scales, sums) }
+    }
+}
+
+/// The sums of a group, a block of all tokens after the other.
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-unsafe fn minimum<Q: Product, const P: usize, const T: usize>(o: &Operands<P>, p: usize, group: usize) -> [Ints; T] {
-    let mut minima = [[vdupq_n_s32(0); 2]; T];
-    for u in o.units(group) {
+pub(super) unsafe fn block_by_block<L: Level, Q: Blocks, const P: usize, const T: usize>(
+    o: &Operands<P>,
+    group: usize,
+    sums: &mut [[Sums; T]; P],
+) {
+    *sums = [[Sums::ZERO; T]; P];
+    for b in o.blocks(group) {
+        if b % 2 == 0 {
+            o.prefetch::<Q>(b / 2);
+        }
+        for p in 0..P {
+            let scales = scales::<Q, P>(o, p, group, b, L::RUNS_ON);
+            let weights = L::arrange::<T>(Q::weights(o.unit::<Q>(p, b / 2).add(Q::SCALES_AT / 2 * (b % 2))));
+            Q::add(&weights, o.quants(0, b * BLOCK), o.stride(), scales, &mut sums[p]);
+        }
+    }
+    for sums in sums {
+        L::restore(sums);
+    }
+}
+
+/// A block of q4 weights.
+#[inline(always)]
+#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
+unsafe fn unpack(packed: *const u8) -> Weights {
+    let mask = vdupq_n_u8(q4::QUANT_MAX);
+    let mut weights = [[vdupq_n_s8(0); 2]; BLOCK / 4];
+    for load in 0..BLOCK / 8 {
+        for rows in 0..2 {
+            let bytes = vld1q_u8(packed.add(4 * LANES * load + 16 * rows));
+            weights[2 * load][rows] = vreinterpretq_s8_u8(vandq_u8(bytes, mask));
+            weights[2 * load + 1][rows] = vreinterpretq_s8_u8(vshrq_n_u8::<4>(bytes));
+        }
+    }
+    weights
+}
+
+/// A block of q8 weights.
+#[inline(always)]
+#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
+unsafe fn load(bytes: *const u8) -> Weights {
+    let mut weights = [[vdupq_n_s8(0); 2]; BLOCK / 4];
+    for four in 0..BLOCK / 4 {
+        for rows in 0..2 {
+            weights[four][rows] = vld1q_s8(bytes.add(4 * LANES * four + 16 * rows).cast());
+        }
+    }
+    weights
+}
+
+/// The scales of block `b` of a group, less those of the group's next block if dots run on; see [`Level::RUNS_ON`].
+#[inline(always)]
+#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
+pub(super) unsafe fn scales<Q: Blocks, const P: usize>(o: &Operands<P>, p: usize, group: usize, b: usize, less_next: bool) -> Ints {
+    let scales_of = |b: usize| {
+        // SAFETY: the caller's duty: there is such a block.
+        unsafe { vmovl_u8(vld1_u8(o.unit::<Q>(p, b / 2).add(Q::SCALES_AT + LANES * (b % 2)))) }
+    };
+    let mut scales = scales_of(b);
+    if less_next && b + 1 < o.blocks(group).end {
+        scales = vsubq_u16(scales, scales_of(b + 1));
+    }
+    let scales = vreinterpretq_s16_u16(scales);
+    [vmovl_s16(vget_low_s16(scales)), vmovl_high_s16(scales)]
+}
+
+/// `sum + f32(group) * scale`, rounded after each operation.
+#[inline(always)]
+#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
+unsafe fn add_scaled(sum: Floats, group: Ints, scale: f32) -> Floats {
+    let mut sum = sum;
+    for half in 0..2 {
+        sum[half] = vaddq_f32(sum[half], vmulq_n_f32(vcvtq_f32_s32(group[half]), scale));
+    }
+    sum
+}
+
+/// The units of a whole group.
+const UNITS: usize = act::GROUP / UNIT;
+const _: () = assert!(UNITS == 2);
+
+/// Adds what a group of `U` units of q4 weights gives each token: `f32(Σ s_b Σ q x) * scale`, `f32(Σ m_b * sum_b) * scale`.
+#[inline(always)]
+#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
+unsafe fn add_group<Q: Product, const P: usize, const T: usize, const U: usize>(
+    o: &Operands<P>,
+    p: usize,
+    group: usize,
+    sums: &[Sums; T],
+    products: &mut [Floats; T],
+    minima: &mut [Floats; T],
+) {
+    let first = o.units(group).start;
+    let mut mins = [[vdupq_n_s16(0); 2]; U];
+    for u in 0..U {
         // Rows stand side by side, with two blocks each: the bytes of a 16-bit lane.
-        let mins = vld1q_u16(o.unit::<Q>(p, u).add(q4::MINS_AT).cast());
-        let first = vreinterpretq_s16_u16(vandq_u16(mins, vdupq_n_u16(0xff)));
-        let second = vreinterpretq_s16_u16(vshrq_n_u16::<8>(mins));
-        for t in 0..T {
-            let sums = vreinterpret_s16_s32(vdup_n_s32(o.sums(t, u).cast::<i32>().read_unaligned()));
-            minima[t][0] = vmlal_lane_s16::<0>(minima[t][0], vget_low_s16(first), sums);
-            minima[t][1] = vmlal_high_lane_s16::<0>(minima[t][1], first, sums);
-            minima[t][0] = vmlal_lane_s16::<1>(minima[t][0], vget_low_s16(second), sums);
-            minima[t][1] = vmlal_high_lane_s16::<1>(minima[t][1], second, sums);
+        let both = vld1q_u16(o.unit::<Q>(p, first + u).add(q4::MINS_AT).cast());
+        mins[u] = [vreinterpretq_s16_u16(vandq_u16(both, vdupq_n_u16(0xff))), vreinterpretq_s16_u16(vshrq_n_u16::<8>(both))];
+    }
+    for t in 0..T {
+        let x = o.sums(t, first);
+        let x = if U == UNITS { vld1_s16(x) } else { vreinterpret_s16_s32(vdup_n_s32(x.cast::<i32>().read_unaligned())) };
+        let mut ints = [vmull_lane_s16::<0>(vget_low_s16(mins[0][0]), x), vmull_high_lane_s16::<0>(mins[0][0], x)];
+        ints[0] = vmlal_lane_s16::<1>(ints[0], vget_low_s16(mins[0][1]), x);
+        ints[1] = vmlal_high_lane_s16::<1>(ints[1], mins[0][1], x);
+        if U == UNITS {
+            let [second, third] = mins[U - 1];
+            ints[0] = vmlal_lane_s16::<2>(ints[0], vget_low_s16(second), x);
+            ints[1] = vmlal_high_lane_s16::<2>(ints[1], second, x);
+            ints[0] = vmlal_lane_s16::<3>(ints[0], vget_low_s16(third), x);
+            ints[1] = vmlal_high_lane_s16::<3>(ints[1], third, x);
         }
+        let scale = o.scale(t, group);
+        products[t] = add_scaled(products[t], sums[t].product, scale);
+        minima[t] = add_scaled(minima[t], ints, scale);
     }
-    minima
-}
-
-/// Blocks of a whole group.
-pub(super) const BLOCKS: usize = act::GROUP / BLOCK;
-
-/// The sixteen scales at `scales`, of two blocks, as 16-bit numbers.
-#[inline(always)]
-#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-pub(super) unsafe fn load_scales(scales: *const u8) -> [int16x8_t; UNIT / BLOCK] {
-    let both = vld1q_u8(scales);
-    [vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(both))), vreinterpretq_s16_u16(vmovl_high_u8(both))]
-}
-
-/// As 32-bit numbers.
-#[inline(always)]
-#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-pub(super) unsafe fn widen(v: int16x8_t) -> Ints {
-    [vmovl_s16(vget_low_s16(v)), vmovl_high_s16(v)]
-}
-
-/// For each block of a group its scales less those of the next, which are 0 after the last.
-///
-/// With these, sums of dots run on through a group and need not be cleared for each block: where `D_b` is the sum up to and
-/// with block `b`, `Σ s_b (D_b - D_{b-1}) = Σ (s_b - s_{b+1}) D_b`. This is exact, for all of it is arithmetic modulo 2^32,
-/// and the left side fits.
-#[inline(always)]
-#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-pub(super) unsafe fn differences<Q: Product, const P: usize>(o: &Operands<P>, p: usize, group: usize, scales_at: usize) -> [Ints; BLOCKS] {
-    let zero = vdupq_n_s16(0);
-    let mut scales = [zero; BLOCKS + 1];
-    for (i, u) in o.units(group).enumerate() {
-        let two = load_scales(o.unit::<Q>(p, u).add(scales_at));
-        (scales[2 * i], scales[2 * i + 1]) = (two[0], two[1]);
-    }
-    let mut differences = [[vdupq_n_s32(0); 2]; BLOCKS];
-    for b in 0..BLOCKS {
-        differences[b] = widen(vsubq_s16(scales[b], scales[b + 1]));
-    }
-    differences
 }
