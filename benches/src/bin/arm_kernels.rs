@@ -4,8 +4,9 @@
 //! arm_kernels ISA KERNEL ROWS COLS TOKENS
 //! ```
 //!
-//! Prints what the call works on: `multiply-adds N` or `values N`, and for products `bytes N`, those of the weights. For
-//! attention, ROWS are positions, COLS channels and TOKENS query rows; other kernels take TOKENS vectors of COLS, and no ROWS.
+//! Prints what the call works on: `multiply-adds N` or `values N`, for products `bytes N`, those of the weights, and `terms N`,
+//! the vectors that stand for each token. For attention, ROWS are positions, COLS channels and TOKENS query rows; other
+//! kernels take TOKENS vectors of COLS, and no ROWS.
 //! `cargo xtask arm-cycles` runs it under QEMU; elsewhere than on AArch64 there are no markers.
 
 #![deny(unsafe_code)]
@@ -15,7 +16,7 @@ use kinglet::kernels::attention::{BLOCK, CacheF32, CacheI8, Partials, QueriesF32
 use kinglet::kernels::{Activation, Kernels};
 use kinglet::tensor::{Matrix, Outputs};
 use kinglet_benches::data::{Acts, Random};
-use kinglet_quant::DType;
+use kinglet_quant::{DType, act};
 use std::hint::black_box;
 use std::process::ExitCode;
 
@@ -81,16 +82,18 @@ fn mark<const HINT: u8>() {
 
 fn matmul(kernels: &Kernels, dtype: DType, Shape { rows, cols, tokens }: Shape) {
     let mut random = Random(0x9e37_79b9);
-    let x = random.floats(tokens * cols);
+    let terms = act::terms(dtype);
+    let vectors = tokens * terms;
+    let x = random.floats(vectors * cols);
     let weights = random.weights(dtype, rows, cols);
     let w = Matrix::new(dtype, rows, cols, weights.bytes()).expect("fitting bytes");
-    let mut acts = Acts::new(tokens, cols);
+    let mut acts = Acts::new(vectors, cols);
     let mut room = acts.room();
     (kernels.quantise)(&x, &mut room);
     let acts = room.view();
     let mut out = vec![0.0; rows * tokens];
     traced(|| {
-        let mut out = Outputs::new(rows, tokens, black_box(&mut out)).expect("a fitting buffer");
+        let mut out = Outputs::sums(rows, tokens, terms, black_box(&mut out)).expect("a fitting buffer");
         match dtype {
             DType::Q4 => (kernels.matmul_q4)(&w, &acts, &mut out),
             DType::Q8 => (kernels.matmul_q8)(&w, &acts, &mut out),
@@ -98,7 +101,7 @@ fn matmul(kernels: &Kernels, dtype: DType, Shape { rows, cols, tokens }: Shape) 
             DType::F32 => (kernels.matmul_f32)(&w, &x, &mut out),
         }
     });
-    println!("multiply-adds {}\nbytes {}", rows * cols * tokens, weights.bytes().len());
+    println!("multiply-adds {}\nbytes {}\nterms {terms}", rows * cols * vectors, weights.bytes().len());
 }
 
 fn attend_i8(kernels: &Kernels, Shape { rows: positions, cols: head_dim, tokens }: Shape) -> Result<(), String> {
