@@ -56,28 +56,26 @@ unsafe fn some_tiles<const R: usize, const P: usize>(
     let mut fours = [vdupq_n_s8(0); R];
     let whole = tiles.gangs / CHUNK * CHUNK;
     for first in (0..whole).step_by(CHUNK) {
+        for p in 0..P {
+            tiles.prefetch(tile + p, first, CHUNK);
+        }
         for r in 0..R {
             fours[r] = vld1q_s8(x[r].add(4 * first));
         }
-        for p in 0..P {
-            tiles.prefetch(tile + p, first, CHUNK);
-            let w = tiles.at(tile + p, first);
-            gang::<0, R>(w, &fours, &mut sums[p]);
-            gang::<1, R>(w.add(GANG), &fours, &mut sums[p]);
-            gang::<2, R>(w.add(2 * GANG), &fours, &mut sums[p]);
-            gang::<3, R>(w.add(3 * GANG), &fours, &mut sums[p]);
-        }
+        gang::<0, R, P>(tiles, tile, first, &fours, &mut sums);
+        gang::<1, R, P>(tiles, tile, first + 1, &fours, &mut sums);
+        gang::<2, R, P>(tiles, tile, first + 2, &fours, &mut sums);
+        gang::<3, R, P>(tiles, tile, first + 3, &fours, &mut sums);
     }
     if whole < tiles.gangs {
+        for p in 0..P {
+            tiles.prefetch(tile + p, whole, 2);
+        }
         for r in 0..R {
             fours[r] = vcombine_s8(vld1_s8(x[r].add(4 * whole)), vdup_n_s8(0));
         }
-        for p in 0..P {
-            tiles.prefetch(tile + p, whole, 2);
-            let w = tiles.at(tile + p, whole);
-            gang::<0, R>(w, &fours, &mut sums[p]);
-            gang::<1, R>(w.add(GANG), &fours, &mut sums[p]);
-        }
+        gang::<0, R, P>(tiles, tile, whole, &fours, &mut sums);
+        gang::<1, R, P>(tiles, tile, whole + 1, &fours, &mut sums);
     }
     for p in 0..P {
         for r in 0..R {
@@ -89,16 +87,25 @@ unsafe fn some_tiles<const R: usize, const P: usize>(
     P
 }
 
-/// Adds the products of one gang with the four bytes in lane `LANE` of every row.
+/// Adds the products of one gang of every tile with the four bytes in lane `LANE` of every row.
 ///
 /// # Safety
-/// The features are there, and `w` has the gang's bytes.
+/// The features are there, and the gang.
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "loads and instructions, under the one duty of the caller")]
-unsafe fn gang<const LANE: i32, const R: usize>(w: *const i8, fours: &[int8x16_t; R], sums: &mut [[int32x4_t; 2]; R]) {
-    let (low, high) = (vld1q_s8(w), vld1q_s8(w.add(GANG / 2)));
-    for r in 0..R {
-        sums[r][0] = sdot_lane::<LANE>(sums[r][0], low, fours[r]);
-        sums[r][1] = sdot_lane::<LANE>(sums[r][1], high, fours[r]);
+unsafe fn gang<const LANE: i32, const R: usize, const P: usize>(
+    tiles: &Tiles<'_>,
+    tile: usize,
+    gang: usize,
+    fours: &[int8x16_t; R],
+    sums: &mut [[[int32x4_t; 2]; R]; P],
+) {
+    for p in 0..P {
+        let w = tiles.at(tile + p, gang);
+        let (low, high) = (vld1q_s8(w), vld1q_s8(w.add(GANG / 2)));
+        for r in 0..R {
+            sums[p][r][0] = sdot_lane::<LANE>(sums[p][r][0], low, fours[r]);
+            sums[p][r][1] = sdot_lane::<LANE>(sums[p][r][1], high, fours[r]);
+        }
     }
 }

@@ -76,12 +76,14 @@ unsafe fn some_tiles<const R: usize, const P: usize>(
     pairs: *const int8x16_t,
     out: &mut [[i32; BLOCK]; R],
 ) -> usize {
-    // Of a pair and two lanes: first row, then second row.
+    // Of two lanes and a pair: the first lane's two rows, then the second lane's.
     let mut sums = [[[vdupq_n_s32(0); 4]; PAIRS]; P];
     for step in 0..tiles.gangs / 2 {
-        let pairs = pairs.add(step * (R / 2));
         for p in 0..P {
             tiles.prefetch(tile + p, 2 * step, 2);
+        }
+        let pairs = pairs.add(step * (R / 2));
+        for p in 0..P {
             let w = tiles.at(tile + p, 2 * step);
             for half in 0..2 {
                 let first = vreinterpretq_s32_s8(vld1q_s8(w.add(16 * half)));
@@ -90,8 +92,8 @@ unsafe fn some_tiles<const R: usize, const P: usize>(
                 let high = vreinterpretq_s8_s32(vzip2q_s32(first, second));
                 for pair in 0..R / 2 {
                     let sums = &mut sums[p][pair];
-                    sums[2 * half] = smmla(sums[2 * half], *pairs.add(pair), low);
-                    sums[2 * half + 1] = smmla(sums[2 * half + 1], *pairs.add(pair), high);
+                    sums[2 * half] = smmla(sums[2 * half], low, *pairs.add(pair));
+                    sums[2 * half + 1] = smmla(sums[2 * half + 1], high, *pairs.add(pair));
                 }
             }
         }
@@ -99,11 +101,10 @@ unsafe fn some_tiles<const R: usize, const P: usize>(
     for p in 0..P {
         for pair in 0..R / 2 {
             for half in 0..2 {
-                let low = vreinterpretq_s64_s32(sums[p][pair][2 * half]);
-                let high = vreinterpretq_s64_s32(sums[p][pair][2 * half + 1]);
+                let (low, high) = (sums[p][pair][2 * half], sums[p][pair][2 * half + 1]);
                 let at = (tile + p) * LANES + 4 * half;
-                vst1q_s32(out[2 * pair].as_mut_ptr().add(at), vreinterpretq_s32_s64(vzip1q_s64(low, high)));
-                vst1q_s32(out[2 * pair + 1].as_mut_ptr().add(at), vreinterpretq_s32_s64(vzip2q_s64(low, high)));
+                vst1q_s32(out[2 * pair].as_mut_ptr().add(at), vuzp1q_s32(low, high));
+                vst1q_s32(out[2 * pair + 1].as_mut_ptr().add(at), vuzp2q_s32(low, high));
             }
         }
     }

@@ -3,7 +3,7 @@
 //! A sum of two products is at most 2 * 127 * 127 and fits 16 bits. Each lane of a tile thus has two sums of 32 bits, for
 //! the first and the second half of its four bytes, and four registers hold those of a tile.
 
-use super::{Products, Tiles};
+use super::{GANG, Products, Tiles};
 use crate::kernels::attention::BLOCK;
 use core::arch::aarch64::*;
 use kinglet_quant::LANES;
@@ -17,7 +17,16 @@ impl Products for Smull {
     #[inline(always)]
     unsafe fn products<const R: usize>(tiles: &Tiles<'_>, x: [*const i8; R], out: &mut [[i32; BLOCK]; R]) {
         // SAFETY: the caller's duty.
-        unsafe { products(tiles, x, out) }
+        unsafe {
+            if R == 4 {
+                // Two rows and two tiles need fewer loads than four rows and one, and registers to spare.
+                for (x, out) in x.as_chunks::<2>().0.iter().zip(out.as_chunks_mut::<2>().0) {
+                    products(tiles, *x, out);
+                }
+            } else {
+                products(tiles, x, out);
+            }
+        }
     }
 }
 
@@ -27,12 +36,11 @@ impl Products for Smull {
 unsafe fn products<const R: usize>(tiles: &Tiles<'_>, x: [*const i8; R], out: &mut [[i32; BLOCK]; R]) {
     let mut tile = 0;
     while tile < tiles.count {
-        // Sixteen registers of sums, or twelve.
+        // At most sixteen registers of sums: more would not leave the others room.
         // SAFETY: the caller's duty; the tiles are there.
         tile += unsafe {
             match R {
-                1 if tile + 4 <= tiles.count => some_tiles::<R, 4>(tiles, tile, &x, out),
-                2 if tile + 2 <= tiles.count => some_tiles::<R, 2>(tiles, tile, &x, out),
+                1 | 2 if tile + 2 <= tiles.count => some_tiles::<R, 2>(tiles, tile, &x, out),
                 _ => some_tiles::<R, 1>(tiles, tile, &x, out),
             }
         };
@@ -53,25 +61,23 @@ unsafe fn some_tiles<const R: usize, const P: usize>(
 ) -> usize {
     let mut sums = [[[vdupq_n_s32(0); 4]; P]; R];
     for gang in (0..tiles.gangs).step_by(2) {
-        let mut fours = [[vdupq_n_s8(0); 2]; R];
+        for p in 0..P {
+            tiles.prefetch(tile + p, gang, 2);
+        }
+        let mut fours = [[vdup_n_s8(0); 2]; R];
         for r in 0..R {
             for i in 0..2 {
-                fours[r][i] = vreinterpretq_s8_s32(vdupq_n_s32(x[r].add(4 * (gang + i)).cast::<i32>().read_unaligned()));
+                fours[r][i] = vreinterpret_s8_s32(vdup_n_s32(x[r].add(4 * (gang + i)).cast::<i32>().read_unaligned()));
             }
         }
         for p in 0..P {
-            tiles.prefetch(tile + p, gang, 2);
-            let w = tiles.at(tile + p, gang);
-            for half in 0..2 {
-                let (a, b) = (vld1q_s8(w.add(16 * half)), vld1q_s8(w.add(32 + 16 * half)));
+            // Two lanes at a time: half registers are what the instructions take, and what small cores load best.
+            for two in 0..4 {
+                let w = tiles.at(tile + p, gang).add(8 * two);
+                let (first, second) = (vld1_s8(w), vld1_s8(w.add(GANG)));
                 for r in 0..R {
-                    let sums = &mut sums[r][p];
-                    let low = vmull_s8(vget_low_s8(a), vget_low_s8(fours[r][0]));
-                    let high = vmull_high_s8(a, fours[r][0]);
-                    let low = vmlal_s8(low, vget_low_s8(b), vget_low_s8(fours[r][1]));
-                    let high = vmlal_high_s8(high, b, fours[r][1]);
-                    sums[2 * half] = vpadalq_s16(sums[2 * half], low);
-                    sums[2 * half + 1] = vpadalq_s16(sums[2 * half + 1], high);
+                    let pair = vmlal_s8(vmull_s8(first, fours[r][0]), second, fours[r][1]);
+                    sums[r][p][two] = vpadalq_s16(sums[r][p][two], pair);
                 }
             }
         }
