@@ -1,10 +1,10 @@
-//! Activations to int8: the law of [`kinglet_quant::act`], a block of 32 at a time.
+//! Activations to int8, and what is left over: the laws of [`kinglet_quant::act`].
 //!
 //! Comparisons pass over NaN, as the law does. A product is never a signalling NaN, so that of it and a number the
 //! instruction `fmaxnm` takes the number; conversions round ties to even, and narrowing saturates.
 
-use crate::kernels::{check_heads, check_quantise};
-use crate::tensor::ActsMut;
+use crate::kernels::{check_heads, check_quantise, token};
+use crate::tensor::{Acts, ActsMut};
 use core::arch::aarch64::*;
 use kinglet_quant::{BLOCK, act};
 
@@ -37,6 +37,35 @@ pub(super) fn quantise_heads(x: &[f32], scales: &mut [f32], quants: &mut [i8]) {
     let head_dim = check_heads(x, scales, quants);
     for ((x, quants), scale) in x.chunks_exact(head_dim).zip(quants.chunks_exact_mut(head_dim)).zip(scales) {
         *scale = group(x, peak(x), quants, &mut []);
+    }
+}
+
+/// Entry `subtract`.
+#[target_feature(enable = "neon")]
+pub(super) fn subtract(acts: &Acts<'_>, x: &mut [f32]) {
+    let cols = acts.cols();
+    assert!(cols.checked_mul(acts.tokens()) == Some(x.len()));
+    for (t, x) in x.chunks_exact_mut(cols.max(1)).enumerate() {
+        let (quants, scales, _) = token(acts, t);
+        for ((x, quants), scale) in x.chunks_mut(act::GROUP).zip(quants.chunks(act::GROUP)).zip(scales) {
+            let (chunks, tail) = x.as_chunks_mut::<16>();
+            // Quants are padded, and so may make more chunks.
+            let quant_tail = &quants[16 * chunks.len()..];
+            for (x, quants) in chunks.iter_mut().zip(quants.as_chunks::<16>().0) {
+                // SAFETY: the array has the 16 bytes that are read.
+                let quants = unsafe { vld1q_s8(quants.as_ptr()) };
+                let (low, high) = (vmovl_s8(vget_low_s8(quants)), vmovl_high_s8(quants));
+                let fours = [vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low), vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high)];
+                for (x, four) in x.as_chunks_mut::<FOUR>().0.iter_mut().zip(fours) {
+                    let product = vmulq_n_f32(vcvtq_f32_s32(four), *scale);
+                    // SAFETY: the array has the four floats that are read and written.
+                    unsafe { vst1q_f32(x.as_mut_ptr(), vsubq_f32(vld1q_f32(x.as_ptr()), product)) };
+                }
+            }
+            for (x, quant) in tail.iter_mut().zip(quant_tail) {
+                *x -= scale * f32::from(*quant);
+            }
+        }
     }
 }
 

@@ -16,6 +16,7 @@ pub(super) mod smull;
 
 use crate::kernels::attend::{Dots, Eight, TILES};
 use crate::kernels::attention::BLOCK;
+use crate::kernels::neon::elementwise;
 use crate::kernels::prefetch;
 use core::arch::aarch64::*;
 use core::marker::PhantomData;
@@ -107,25 +108,23 @@ impl<P: Products> Dots for NeonDots<P> {
             // SAFETY: the entry that names this type has the features; four times 4 floats are read, and 16 bytes written.
             unsafe {
                 let e = e.as_ptr();
-                let (a, b) = (round(e, inverse), round(e.add(4), inverse));
-                let (c, d) = (round(e.add(8), inverse), round(e.add(12), inverse));
-                let low = vqmovn_high_u32(vqmovn_u32(a), b);
-                let high = vqmovn_high_u32(vqmovn_u32(c), d);
-                let bytes = vqmovn_high_u16(vqmovn_u16(low), high);
-                vst1q_u8(out.as_mut_ptr(), vminq_u8(bytes, vdupq_n_u8(act::QUANT_MAX as u8)));
+                let low = vuzp1q_u16(weights(e, inverse), weights(e.add(4), inverse));
+                let high = vuzp1q_u16(weights(e.add(8), inverse), weights(e.add(12), inverse));
+                vst1q_u8(out.as_mut_ptr(), vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high)));
             }
         }
     }
 }
 
-/// Four weights before they are narrowed: the conversion rounds ties to even and makes 0 of NaN and of what is negative.
+/// Four weights, in 32 bits each: the conversion rounds ties to even and makes 0 of NaN and of what is negative.
 ///
 /// # Safety
 /// The machine has NEON, and four floats can be read.
 #[inline(always)]
-#[expect(unsafe_op_in_unsafe_fn, reason = "a load and an instruction or two, under the one duty of the caller")]
-unsafe fn round(e: *const f32, inverse: f32) -> uint32x4_t {
-    vcvtnq_u32_f32(vmulq_n_f32(vld1q_f32(e), inverse))
+#[expect(unsafe_op_in_unsafe_fn, reason = "a load and instructions, under the one duty of the caller")]
+unsafe fn weights(e: *const f32, inverse: f32) -> uint16x8_t {
+    let rounded = vcvtnq_u32_f32(vmulq_n_f32(vld1q_f32(e), inverse));
+    vreinterpretq_u16_u32(vminq_u32(rounded, vdupq_n_u32(act::QUANT_MAX as u32)))
 }
 
 /// See [`Eight`]. Only entries of the tables with NEON may name it.
@@ -170,5 +169,11 @@ impl Eight for Pair {
         // The maximum that is one instruction knows NaN and the sign of zero otherwise than the law does.
         // SAFETY: as in `splat`.
         unsafe { Self(vbslq_f32(vcgtq_f32(other.0, self.0), other.0, self.0), vbslq_f32(vcgtq_f32(other.1, self.1), other.1, self.1)) }
+    }
+
+    #[inline(always)]
+    fn exps(x: &mut [f32; BLOCK], max: f32) {
+        // SAFETY: as in `splat`.
+        unsafe { elementwise::exps(x, max) }
     }
 }
