@@ -275,6 +275,7 @@ pub(crate) fn run(global: Global, args: &BenchArgs) -> Done {
     let report = Report {
         args,
         name: args.model.file_stem().map_or_else(|| "model".into(), |s| s.to_string_lossy().into_owned()),
+        title: model.container().meta_value("name"),
         file_bytes: file.bytes().len() as u64,
         weight_bytes: model.bytes_per_token(),
         build: super::build_id(),

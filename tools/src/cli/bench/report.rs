@@ -28,6 +28,8 @@ pub(super) struct Report<'r> {
     pub(super) args: &'r BenchArgs,
     /// The model file's name without its extension.
     pub(super) name: String,
+    /// The model's own name, if the file tells it.
+    pub(super) title: Option<&'r str>,
     pub(super) file_bytes: u64,
     /// Of weights that a token reads.
     pub(super) weight_bytes: u64,
@@ -81,9 +83,10 @@ const CSV_COLUMNS: &[(&str, Align)] = &[
     ("cpu", Align::Left),
     ("cores", Align::Left),
     ("memory_gigabytes_per_second", Align::Right),
-    ("mhz_before", Align::Left),
-    ("mhz_while_measuring", Align::Left),
-    ("mhz_after", Align::Left),
+    ("mhz_before", Align::Right),
+    ("mhz_lowest", Align::Right),
+    ("mhz_highest", Align::Right),
+    ("mhz_after", Align::Right),
     ("celsius_before", Align::Right),
     ("celsius_highest", Align::Right),
     ("celsius_after", Align::Right),
@@ -179,16 +182,14 @@ impl Report<'_> {
         (0..sensors).filter(|&i| most[i].is_some()).reduce(|a, b| if most[b] > most[a] { b } else { a })
     }
 
-    /// Clocks of the clusters that a number of threads ran on, in MHz.
-    fn clocks(&self, threads: usize, khz: impl Fn(usize) -> Option<(u64, u64)>) -> Option<String> {
-        let chosen = &self.cores_of(threads)?.chosen;
-        let used = self.before.clocks.iter().enumerate().filter(|(_, clock)| clock.cpus.iter().any(|cpu| chosen.contains(cpu)));
-        let mut words: Vec<String> = used.filter_map(|(i, _)| khz(i).map(megahertz)).collect();
-        words.dedup();
-        (!words.is_empty()).then(|| words.join(" / "))
+    /// The clocks of the clusters that a number of threads ran on, cluster by cluster, in kHz.
+    fn clocks(&self, threads: usize, khz: impl Fn(usize) -> Option<(u64, u64)>) -> Vec<(u64, u64)> {
+        let Some(cores) = self.cores_of(threads) else { return Vec::new() };
+        let used = |clock: &Clock| clock.cpus.iter().any(|cpu| cores.chosen.contains(cpu));
+        self.before.clocks.iter().enumerate().filter(|(_, clock)| used(clock)).filter_map(|(i, _)| khz(i)).collect()
     }
 
-    fn clocks_meanwhile(&self, threads: usize) -> Option<String> {
+    fn clocks_meanwhile(&self, threads: usize) -> Vec<(u64, u64)> {
         self.clocks(threads, |i| *self.log.as_ref()?.khz.get(i)?)
     }
 
@@ -215,6 +216,9 @@ impl Report<'_> {
             let machine = format!("{} of {}", cores.kinds.iter().map(|kind| kind.cores).sum::<usize>(), cores.machine);
             let place = narrowed.unwrap_or_else(|| if cores.chosen.is_empty() { String::new() } else { format!("{machine} cores") });
             let place = format!("{}{}{place}", plural(cores.threads, "thread"), if place.is_empty() { "" } else { " on " });
+            let mut clocks: Vec<String> = self.clocks_meanwhile(cores.threads).into_iter().map(megahertz).collect();
+            clocks.dedup();
+            let clocks = (!clocks.is_empty()).then(|| format!("{} MHz", clocks.join(" / ")));
             let degrees = self.hottest().map(|i| {
                 let whole = |degrees: Option<f64>| degrees.map_or_else(|| ABSENT.to_owned(), |degrees| format!("{degrees:.0}"));
                 format!("{} → {} °C", whole(self.before.degrees[i]), whole(self.after.degrees[i]))
@@ -224,12 +228,12 @@ impl Report<'_> {
                 Some(cpu),
                 Some(place),
                 Some(format!("{:.1}", self.bandwidth(cores.threads) / 1e9)),
-                Some(self.name.clone()),
+                Some(self.title.unwrap_or(&self.name).to_owned()),
                 Some(self.dtype.to_owned()),
                 speed(prompt),
                 speed(generation),
                 speed(deep),
-                self.clocks_meanwhile(cores.threads).map(|mhz| format!("{mhz} MHz")),
+                clocks,
                 degrees,
                 throttled(self.seen()),
                 energy.map(watts),
@@ -395,7 +399,9 @@ impl Report<'_> {
             let bytes_a_second = row.bytes_per_token.map(|b| b * row.speed.mean());
             let drawn = drawn(row);
             let source = row.log.energy.as_ref().ok().map(|energy| energy.source.clone());
-            let khz = |moment: &Moment| self.clocks(row.threads, |i| moment.clocks.get(i)?.khz).unwrap_or_default();
+            let mhz = |khz: Option<u64>| khz.map_or_else(String::new, |khz| format!("{:.0}", khz as f64 / 1e3));
+            let most = |moment: &Moment| mhz(self.clocks(row.threads, |i| moment.clocks.get(i)?.khz).iter().map(|(_, most)| *most).max());
+            let meanwhile = self.clocks_meanwhile(row.threads);
             table.row([
                 self.name.clone(),
                 self.file_bytes.to_string(),
@@ -416,9 +422,10 @@ impl Report<'_> {
                 self.cpu().unwrap_or_default(),
                 self.cores_of(row.threads).map_or_else(String::new, ToString::to_string),
                 number(Some(self.bandwidth(row.threads) / 1e9)),
-                khz(&self.before),
-                self.clocks_meanwhile(row.threads).unwrap_or_default(),
-                khz(&self.after),
+                most(&self.before),
+                mhz(meanwhile.iter().map(|(least, _)| *least).min()),
+                mhz(meanwhile.iter().map(|(_, most)| *most).max()),
+                most(&self.after),
                 degrees(&self.before),
                 number(hottest.and_then(|i| *self.log.as_ref()?.hottest.get(i)?)),
                 degrees(&self.after),
@@ -444,7 +451,7 @@ impl Report<'_> {
             let at = self.cores.iter().position(|cores| cores.threads == row.threads);
             let cores = at.map(|i| &self.cores[i]);
             json!({
-                "model": self.name, "file_bytes": self.file_bytes, "weight_bytes_per_token": self.weight_bytes, "type": self.dtype,
+                "model": self.name, "name": self.title, "file_bytes": self.file_bytes, "weight_bytes_per_token": self.weight_bytes, "type": self.dtype,
                 "version": env!("CARGO_PKG_VERSION"), "build": self.build, "arch": std::env::consts::ARCH, "isa": self.isa,
                 "threads": row.threads, "cpus": cores.map(|cores| &cores.chosen), "cores": cores.map(ToString::to_string),
                 "cache": self.args.cache, "batch": self.args.batch, "test": row.test.name(), "tokens": row.test.tokens,

@@ -1,8 +1,7 @@
 //! Looks at the machine while something is measured on it.
 //!
 //! A thread of its own looks several times a second, at sensors that take a program to be asked once a second; where the machine has
-//! cores that the measurement leaves alone, it runs there. What it looks at takes well below a thousandth of a core on a board whose
-//! sensors are files.
+//! cores that the measurement leaves alone, it runs there.
 
 use super::affinity;
 use super::energy::{Energy, Meter};
