@@ -1,8 +1,9 @@
 //! The cores that a command computes on.
 //!
-//! The work of a product is dealt in equal shares, so a small core beside large ones is what the others wait for, and what it adds is
-//! little. By default there is one thread for each fast core that this process may use, and they are kept on those cores. A mask
-//! that the user set (`taskset`, a container) is only ever narrowed, and a quota of CPU time lessens the threads.
+//! A step of a model is hundreds of short runs over the pool, and the end of each waits for the chunk that the slowest thread works on:
+//! a small core beside large ones costs more than it adds. So by default there is one thread for each fast core that this process may
+//! use, and the threads are kept on those cores. A mask that the user set (`taskset`, a container) is only ever narrowed, and a quota of CPU
+//! time lessens the threads.
 
 use super::affinity::{self, Granted};
 use super::cpus::{Cpus, Kind};
