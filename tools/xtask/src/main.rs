@@ -1,4 +1,5 @@
-//! `cargo xtask ci` is what CI runs, gate after gate; each gate can be run alone. `cargo xtask` lists them.
+//! `cargo xtask ci` is what CI runs, gate after gate; each gate can be run alone. `cargo xtask` lists them. Besides,
+//! `cargo xtask arm-cycles` tells what kernels cost on ARM cores.
 //!
 //! A gate that cannot run fails: nothing is skipped in silence. The last line says what ran on which instruction set.
 
@@ -19,11 +20,11 @@ fn main() -> ExitCode {
             None => Err(format!("there is no task {name:?}; `cargo xtask` lists them")),
         },
         _ => {
-            println!("cargo xtask arm-cycles  what kernels cost on ARM cores, by llvm-mca; --help");
             println!("cargo xtask ci       every gate, in this order:");
             for gate in ci::GATES {
                 println!("cargo xtask {:8} {}", gate.name, gate.about);
             }
+            println!("cargo xtask arm-cycles: what the kernels cost on ARM cores, by llvm-mca; --help lists its options");
             return ExitCode::from(2);
         }
     };
