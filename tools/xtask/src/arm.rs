@@ -117,7 +117,8 @@ cargo xtask arm-cycles [OPTION...]    without --kernel or --smoke: tables of all
   --kernel NAME     one kernel: matmul_{q4,q8,f16,f32}, attend_{i8,f32}, quantise, quantise_heads, subtract, rms_norm,
                     layer_norm, rope, silu, gelu_tanh, gelu_erf, add, merge; and for it
   --rows N --cols N --tokens N
-                    its shape; positions, channels, query rows for attend_*; 16, 1024, 16 where not given
+                    its shape, 16, 1024, 16 where not given; for attend_* positions, channels, query
+                    rows, 128, 64, 16
   --isa NAME        scalar, neon, dotprod, i8mm; the core's largest where not given
   --pressure        which units of the core are busy
   --mix             which instructions are executed
@@ -162,6 +163,10 @@ impl Options {
                 "--help" | "-h" => options.help = true,
                 _ => return Err(format!("there is no option {arg:?}\n{HELP}")),
             }
+        }
+        let of_one = [options.pressure, options.mix, options.timeline, options.isa.is_some(), options.shape != [None; 3]];
+        if options.kernel.is_none() && of_one.contains(&true) {
+            return Err("--isa, --rows, --cols, --tokens, --pressure, --mix and --timeline need --kernel".to_owned());
         }
         Ok(options)
     }
@@ -209,8 +214,13 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
         None => tables(&options),
         Some(kernel) => {
             let [rows, cols, tokens] = options.shape;
-            let case = Case::new(kernel, rows.unwrap_or(16), cols.unwrap_or(1024), tokens.unwrap_or(16));
-            options.cores().try_for_each(|core| one(&case, core, &options))
+            let (default_rows, default_cols) = if kernel.starts_with("attend") { (128, 64) } else { (16, 1024) };
+            let case = Case::new(kernel, rows.unwrap_or(default_rows), cols.unwrap_or(default_cols), tokens.unwrap_or(16));
+            let cores: Vec<_> = options.cores().filter(|core| options.isa.as_deref().is_none_or(|isa| core.has(isa))).collect();
+            if cores.is_empty() {
+                return Err(format!("--isa: the core does not have {:?}", options.isa.unwrap_or_default()));
+            }
+            cores.into_iter().try_for_each(|core| one(&case, core, &options))
         }
     }
 }

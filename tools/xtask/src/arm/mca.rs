@@ -28,6 +28,16 @@ pub(crate) struct Core {
     pub(crate) about: &'static str,
 }
 
+impl Core {
+    /// Whether the core has an instruction set of this name.
+    pub(crate) fn has(&self, isa: &str) -> bool {
+        // Each has those before it.
+        const ISAS: [&str; 4] = ["scalar", "neon", "dotprod", "i8mm"];
+        let place = |name| ISAS.iter().position(|isa| *isa == name);
+        place(isa).is_some_and(|place_of| Some(place_of) <= place(self.isa))
+    }
+}
+
 /// In the order of the tables.
 pub(crate) const CORES: &[Core] = &[
     Core {
