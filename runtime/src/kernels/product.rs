@@ -49,6 +49,7 @@ pub(super) struct Operands<const P: usize> {
     /// The first tile of each register, head first.
     pub(super) tiles: [*const u8; P],
     /// From there to the second tile; 0 where there is none, so that the first is read twice.
+    #[cfg_attr(target_arch = "aarch64", expect(dead_code, reason = "no register there has rows of two tiles"))]
     pub(super) strides: [usize; P],
     quants: *const i8,
     scales: *const f32,

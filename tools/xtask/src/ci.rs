@@ -22,6 +22,7 @@ pub(crate) const GATES: &[Gate] = &[
     Gate { name: "lint", about: "rustfmt, clippy and rustdoc without warnings", run: lint },
     Gate { name: "test", about: "cargo test --release", run: test },
     Gate { name: "features", about: "each feature set alone, and bare-metal targets without an allocator", run: features },
+    Gate { name: "dist", about: "the static archives, whose bytes are the same from another folder", run: dist },
     Gate {
         name: "isa",
         about: "kernel contract and golden logits, natively and under QEMU: x86-64 without AVX2, Cortex-A53; no intrinsic out of line",
@@ -40,6 +41,7 @@ pub(crate) const GATES: &[Gate] = &[
 const BARE: &[&str] =
     &["thumbv6m-none-eabi", "thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf", "riscv32imac-unknown-none-elf", "aarch64-unknown-none"];
 const ARM_LINUX: &str = "aarch64-unknown-linux-musl";
+const X86_STATIC: &str = "x86_64-unknown-linux-musl";
 const FUZZ_TARGETS: &[&str] = &["container", "tokenizer"];
 const FUZZ_SECONDS: usize = 60;
 
@@ -64,7 +66,7 @@ pub(crate) fn all() -> Result<(), String> {
 }
 
 fn setup(_: &mut Ran) -> Result<(), String> {
-    for target in BARE.iter().chain([&ARM_LINUX]) {
+    for target in BARE.iter().chain([&ARM_LINUX, &X86_STATIC]) {
         run(&mut command(&format!("rustup target add {target}")))?;
     }
     run(&mut command("rustup toolchain install nightly --profile minimal --no-self-update"))
@@ -106,6 +108,10 @@ fn features(_: &mut Ran) -> Result<(), String> {
         run(&mut command(&format!("cargo check --quiet -p kinglet --no-default-features --target {target}")))?;
     }
     Ok(())
+}
+
+fn dist(_: &mut Ran) -> Result<(), String> {
+    crate::dist::gate()
 }
 
 /// The self-test compares every kernel with scalar and the tiny model's logits with golden hashes.

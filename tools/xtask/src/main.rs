@@ -1,10 +1,13 @@
-//! `cargo xtask ci` is what CI runs, gate after gate; each gate can be run alone. `cargo xtask` lists them. Besides,
-//! `cargo xtask arm-cycles` tells what kernels cost on ARM cores.
+//! `cargo xtask ci` is what CI runs, gate after gate; each gate can be run alone. `cargo xtask` lists them.
 //!
 //! A gate that cannot run fails: nothing is skipped in silence. The last line says what ran on which instruction set.
 
+mod archive;
 mod arm;
 mod ci;
+mod dist;
+mod elf;
+mod notices;
 mod shell;
 
 use std::process::ExitCode;
@@ -14,17 +17,20 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words[..] {
         ["ci"] => ci::all(),
+        ["dist", ..] => dist::main(&args[1..]),
         ["arm-cycles", ..] => arm::run(&args[1..]),
         [name] => match ci::GATES.iter().find(|gate| gate.name == name) {
             Some(gate) => (gate.run)(&mut ci::Ran::default()),
             None => Err(format!("there is no task {name:?}; `cargo xtask` lists them")),
         },
         _ => {
-            println!("cargo xtask ci       every gate, in this order:");
+            println!("cargo xtask ci          every gate, in this order:");
             for gate in ci::GATES {
-                println!("cargo xtask {:8} {}", gate.name, gate.about);
+                println!("cargo xtask {:11} {}", gate.name, gate.about);
             }
-            println!("cargo xtask arm-cycles: what the kernels cost on ARM cores, by llvm-mca; --help lists its options");
+            println!("\nOther tasks, each with --help:");
+            println!("cargo xtask arm-cycles  what kernels cost on ARM cores, by llvm-mca");
+            println!("cargo xtask dist        archives of the commands for x86-64 and AArch64, the same bytes from the same sources");
             return ExitCode::from(2);
         }
     };

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The repository's root.
@@ -12,10 +12,15 @@ pub(crate) fn root() -> PathBuf {
 
 /// A command in the repository's root, from words without spaces inside.
 pub(crate) fn command(line: &str) -> Command {
+    command_in(&root(), line)
+}
+
+/// The same in another folder.
+pub(crate) fn command_in(folder: &Path, line: &str) -> Command {
     let mut words = line.split_whitespace();
     let mut command = Command::new(words.next().unwrap_or("false"));
     // `cargo +nightly` must not inherit the toolchain that runs this program.
-    command.args(words).current_dir(root()).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+    command.args(words).current_dir(folder).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
     command
 }
 
@@ -67,7 +72,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     Ok(text)
 }
 
-/// What a command says, without repeating it.
+/// What a command says; shows neither.
 pub(crate) fn quiet_output(command: &mut Command) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().map_err(|e| format!("{}: {e}", show(command)))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

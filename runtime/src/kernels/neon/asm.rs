@@ -1,12 +1,64 @@
-//! Instructions whose intrinsics are not stable in the project's compiler, as assembly.
+//! Instructions whose intrinsics are not stable in the project's compiler (`vdotq_laneq_s32`, `vmmlaq_s32`), as assembly.
 //!
-//! A piece is what tokens do with the weights of a block, not one instruction: the compiler takes each piece for a call of
-//! unknown cost, and does not see how a hundred of them are best ordered and kept in registers.
+//! What touches only registers is `pure` and the compiler may move it as it moves an intrinsic. Where many follow each other, in
+//! the products, they are one piece of assembly: the compiler takes each piece for a call of unknown cost, and does not see how
+//! a hundred of them are best ordered and kept in registers.
 
 use super::products::{Ints, Sums, Weights};
-use core::arch::aarch64::int32x4_t;
+use core::arch::aarch64::{int8x16_t, int32x4_t};
 use core::arch::asm;
 use kinglet_quant::{q4, q8};
+
+/// `acc[i] + Σ w[4i + j] * x[4 LANE + j]`, `j` being 0 to 3: the four bytes of one lane of `x` meet those of every lane.
+///
+/// # Safety
+/// The machine has the features.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+pub(super) unsafe fn sdot_lane<const LANE: i32>(mut acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
+    // SAFETY: the features are enabled here.
+    unsafe {
+        asm!(
+            "sdot {acc:v}.4s, {w:v}.16b, {x:v}.4b[{lane}]",
+            acc = inout(vreg) acc,
+            w = in(vreg) w,
+            x = in(vreg) x,
+            lane = const LANE,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    acc
+}
+
+/// For rows `i` and `j` of two, of eight bytes each: `acc[2i + j] + Σ a[8i + k] * b[8j + k]`, `k` being 0 to 7.
+///
+/// # Safety
+/// The machine has the features.
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+pub(super) unsafe fn smmla(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: the features are enabled here.
+    unsafe {
+        asm!(
+            "smmla {acc:v}.4s, {a:v}.16b, {b:v}.16b",
+            acc = inout(vreg) acc,
+            a = in(vreg) a,
+            b = in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    acc
+}
+
+/// `v`, of which the compiler knows nothing: where it sees that bytes are never negative, it makes of a product of signed
+/// bytes one of 16-bit numbers, for half as many of which there is room in a register.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn opaque(mut v: int8x16_t) -> int8x16_t {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {v:v} */", v = inout(vreg) v, options(pure, nomem, nostack, preserves_flags)) };
+    v
+}
 
 macro_rules! sdot {
     ($sum:literal, $weights:literal, $x:literal, $i:literal) => {
@@ -15,8 +67,6 @@ macro_rules! sdot {
 }
 
 /// `dots` and the products of a block with the 32 activations at `x`.
-///
-/// Assembly because `vdotq_laneq_s32` is unstable (`stdarch_neon_dotprod`).
 ///
 /// # Safety
 /// There are 32 activations.
@@ -70,8 +120,6 @@ pub(super) unsafe fn sdot_block(dots: Ints, weights: &Weights, x: *const i8) -> 
 
 /// For the tokens whose 32 activations are at `x` and `y`: adds the products of a block to `sums[t].dots`, and those times
 /// `scales` to `sums[t].product`.
-///
-/// Assembly as in [`sdot_block`].
 ///
 /// # Safety
 /// There are 32 activations of each.
@@ -145,8 +193,6 @@ pub(super) unsafe fn sdot_two(weights: &Weights, x: *const i8, y: *const i8, sca
 /// As [`sdot_two`], with weights and sums as `smmla` has them: register `4k + r` of `weights` holds rows `2r` and `2r + 1`
 /// of inputs `8k..8k + 8`; lane `2t + i` of register `r` of the sums, counted through both tokens, is token `t` and row
 /// `2r + i`; `scales[r]` has the scales of these rows twice.
-///
-/// Assembly because `vmmlaq_s32` is unstable (`stdarch_neon_i8mm`).
 ///
 /// # Safety
 /// There are 32 activations of each.
@@ -336,7 +382,7 @@ macro_rules! group_of_twelve {
         /// `Σ s_b Σ q x` over `blocks` blocks from `weights` on, `scales` being less the next block's and two registers apart.
         /// Activations of a token are `stride` bytes further on than those of the token before.
         ///
-        /// Assembly as in [`sdot_block`], and because the sums take up all registers but eight.
+        /// The sums take up all registers but eight.
         ///
         /// # Safety
         /// All of this is there, and `blocks` is not 0.

@@ -4,6 +4,10 @@
 //! stream past, so that a register tile may have many tokens: only a token or two, and not their sums, are in registers.
 //! A [`Level`] supplies the exact integer sums; the floats are here.
 
+pub(super) mod sdot;
+pub(super) mod smmla;
+pub(super) mod smull;
+
 use crate::kernels::product::{Operands, Product};
 use core::arch::aarch64::*;
 use core::marker::PhantomData;

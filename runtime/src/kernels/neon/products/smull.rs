@@ -1,20 +1,28 @@
 //! Products for ARMv8.0, which multiplies bytes to 16 bits, eight at a time: activations are spread so that each byte of
 //! weights meets its own.
 
-use super::products::{Ints, Level, Sums, Weights};
+use super::{Ints, Level, Sums, Weights};
+use crate::kernels::neon::asm::opaque;
 use core::arch::aarch64::*;
 use kinglet_quant::BLOCK;
 
 /// See [`Level`].
-pub(super) struct Smull;
+pub(in crate::kernels::neon) struct Smull;
 
 impl Level for Smull {
     const TOKENS: usize = 16;
     const RUNS_ON: bool = false;
 
     #[inline(always)]
+    #[expect(unsafe_op_in_unsafe_fn, reason = "instructions throughout, under the one duty of the caller")]
     unsafe fn arrange<const T: usize>(weights: Weights) -> Weights {
-        weights
+        let mut arranged = weights;
+        for four in 0..BLOCK / 4 {
+            for rows in 0..2 {
+                arranged[four][rows] = opaque(weights[four][rows]);
+            }
+        }
+        arranged
     }
 
     /// The eight products that a 16-bit lane takes up in a block fit, and so does the sum of two lanes; see

@@ -1,0 +1,98 @@
+//! Archives whose bytes depend on nothing but their contents and one time.
+
+use crate::dist::Archive;
+use flate2::{Compression, GzBuilder};
+use std::io::{self, Write};
+
+/// A file of an archive.
+pub(crate) struct Entry {
+    pub(crate) path: String,
+    pub(crate) mode: u32,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A compressed archive of files, in their order, owned by user and group 0, all of one time.
+pub(crate) fn tar_gz(entries: &[Entry], time: u64) -> io::Result<Vec<u8>> {
+    // The name, time and system that gzip has room for are left out.
+    let mut archive = tar::Builder::new(GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best()));
+    for entry in entries {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_size(entry.bytes.len() as u64);
+        header.set_mode(entry.mode);
+        header.set_mtime(time);
+        header.set_uid(0);
+        header.set_gid(0);
+        archive.append_data(&mut header, &entry.path, entry.bytes.as_slice())?;
+    }
+    let mut gzip = archive.into_inner()?;
+    gzip.flush()?;
+    gzip.finish()
+}
+
+/// Where two archives of the same contents differ, if they do.
+pub(crate) fn difference(a: &Archive, b: &Archive) -> Option<String> {
+    if a.name == b.name && a.bytes == b.bytes {
+        return None;
+    }
+    let mut lines = Vec::new();
+    for (a, b) in a.entries.iter().zip(&b.entries) {
+        let at = a.bytes.iter().zip(&b.bytes).position(|(a, b)| a != b);
+        if a.path != b.path {
+            lines.push(format!("{} and {}", a.path, b.path));
+        } else if a.bytes.len() != b.bytes.len() || at.is_some() {
+            let (place, lens) = (at.unwrap_or(a.bytes.len().min(b.bytes.len())), (a.bytes.len(), b.bytes.len()));
+            lines.push(format!("{}: {} and {} bytes, from byte {place} on", a.path, lens.0, lens.1));
+        }
+    }
+    if a.entries.len() != b.entries.len() {
+        lines.push(format!("{} and {} files", a.entries.len(), b.entries.len()));
+    }
+    if lines.is_empty() {
+        lines.push(String::from("the archive itself, not what is in it"));
+    }
+    Some(format!("{}:\n  {}", a.name, lines.join("\n  ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(path: &str, bytes: &[u8]) -> Entry {
+        Entry { path: path.to_owned(), mode: 0o755, bytes: bytes.to_vec() }
+    }
+
+    #[test]
+    fn headers_say_what_was_asked() {
+        let packed = tar_gz(&[entry("a/b", b"text"), entry("a/c", &[7; 1000])], 1_234_567).expect("an archive");
+        // No name, no time, no system.
+        assert_eq!(packed[3..8], [0; 5]);
+        assert_eq!(packed[9], 255);
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed.as_slice()));
+        let mut seen = Vec::new();
+        for file in archive.entries().expect("a sound archive") {
+            let mut file = file.expect("a sound entry");
+            let mut bytes = Vec::new();
+            io::Read::read_to_end(&mut file, &mut bytes).expect("its bytes");
+            let header = file.header();
+            assert_eq!((header.uid().ok(), header.gid().ok(), header.mtime().ok()), (Some(0), Some(0), Some(1_234_567)));
+            assert_eq!(header.mode().ok(), Some(0o755));
+            seen.push((file.path().expect("a path").display().to_string(), bytes));
+        }
+        assert_eq!(seen, [("a/b".to_owned(), b"text".to_vec()), ("a/c".to_owned(), vec![7; 1000])]);
+    }
+
+    #[test]
+    fn a_difference_is_named() {
+        let archive = |bytes: &[u8], time| {
+            let entries = vec![entry("x/one", b"1"), entry("x/two", bytes)];
+            Archive::new("x.tar.gz", tar_gz(&entries, time).expect("an archive"), entries)
+        };
+        assert_eq!(difference(&archive(b"abc", 1), &archive(b"abc", 1)), None);
+        let text = difference(&archive(b"abc", 1), &archive(b"abd", 1)).expect("a difference");
+        assert!(text.contains("x/two: 3 and 3 bytes, from byte 2 on") && !text.contains("one"), "{text}");
+        let text = difference(&archive(b"abc", 1), &archive(b"abcd", 1)).expect("a difference");
+        assert!(text.contains("x/two: 3 and 4 bytes, from byte 3 on"), "{text}");
+        assert!(difference(&archive(b"abc", 1), &archive(b"abc", 2)).expect("a difference").contains("the archive itself"));
+    }
+}
