@@ -289,9 +289,14 @@ fn tables(options: &Options) -> Result<(), String> {
     let find = |case, core: &Core, ggml| played.iter().find(|p| p.case == case && p.core.name == core.name && p.ggml == ggml);
 
     let cores: Vec<_> = options.cores().collect();
-    let columns = |first: &[&'static str]| Table::new(&first.iter().copied().chain(cores.iter().map(|core| core.name)).collect::<Vec<_>>());
+    // A core for each instruction set: what is executed is the same on the others.
+    let mut firsts = cores.clone();
+    firsts.dedup_by_key(|core| core.isa);
+    let table_of = |cores: &[&Core], name: fn(&Core) -> &'static str| {
+        Table::new(&["kernel", "shape"].into_iter().chain(cores.iter().map(|core| name(core))).collect::<Vec<_>>())
+    };
     // A row for each of some kernels and each contender: what `cell` says of it on every core.
-    let rows = |table: &mut Table, cases: &[(usize, &Case)], cell: &dyn Fn(&Played) -> String| {
+    let rows = |table: &mut Table, cores: &[&Core], cases: &[(usize, &Case)], cell: &dyn Fn(&Played) -> String| {
         for &(at, case) in cases {
             for ggml in [false, true] {
                 let played: Vec<_> = cores.iter().filter_map(|core| find(at, core, ggml)).collect();
@@ -305,7 +310,7 @@ fn tables(options: &Options) -> Result<(), String> {
     let of = |unit| cases.iter().enumerate().filter(move |(_, case)| case.unit() == unit).collect::<Vec<_>>();
 
     println!("Products and attention: cycles per multiply-add, and the share of the peak that is.\n");
-    let mut table = columns(&["kernel", "shape"]);
+    let mut table = table_of(&cores, |core| core.name);
     for (unit, name) in [(Unit::Int8, "peak of bytes"), (Unit::Float, "peak of floats")] {
         let peaks =
             cores.iter().map(|core| mca::peak(core, unit)).collect::<Result<Option<Vec<f64>>, _>>()?.ok_or("a peak for products")?;
@@ -315,20 +320,13 @@ fn tables(options: &Options) -> Result<(), String> {
             let peak = cores.iter().zip(&peaks).find(|(core, _)| core.name == p.core.name).map_or(f64::NAN, |(_, peak)| *peak);
             format!("{:.3} {:3.0} %", p.cycles / p.work, 100.0 * p.work / p.cycles / peak)
         };
-        rows(&mut table, &of(unit), &cell);
-    }
-    println!("{}", table.text(options.markdown));
-
-    println!("Products and attention: instructions per multiply-add.\n");
-    let mut table = columns(&["kernel", "shape"]);
-    for unit in [Unit::Int8, Unit::Float] {
-        rows(&mut table, &of(unit), &|p| format!("{:.3}", p.instructions / p.work));
+        rows(&mut table, &cores, &of(unit), &cell);
     }
     println!("{}", table.text(options.markdown));
 
     if options.ggml.is_some() {
         println!("The same product, its tokens included: ggml's cycles divided by Kinglet's. Above 1 Kinglet is faster.\n");
-        let mut table = columns(&["weights", "shape"]);
+        let mut table = table_of(&cores, |core| core.name);
         for (at, case) in of(Unit::Int8) {
             let ratios = cores.iter().map(|core| Some(find(at, core, true)?.cycles / find(at, core, false)?.cycles));
             if let Some(ratios) = ratios.collect::<Option<Vec<_>>>() {
@@ -370,12 +368,14 @@ fn tables(options: &Options) -> Result<(), String> {
     }
 
     println!("Everything else: cycles per value.\n");
-    let mut table = columns(&["kernel", "shape"]);
-    rows(&mut table, &of(Unit::Values), &|p| format!("{:.2}", p.cycles / p.work));
+    let mut table = table_of(&cores, |core| core.name);
+    rows(&mut table, &cores, &of(Unit::Values), &|p| format!("{:.2}", p.cycles / p.work));
     println!("{}", table.text(options.markdown));
-    println!("Everything else: instructions per value.\n");
-    let mut table = columns(&["kernel", "shape"]);
-    rows(&mut table, &of(Unit::Values), &|p| format!("{:.2}", p.instructions / p.work));
+    println!("Instructions per multiply-add, and per value below.\n");
+    let mut table = table_of(&firsts, |core| core.isa);
+    for unit in [Unit::Int8, Unit::Float, Unit::Values] {
+        rows(&mut table, &firsts, &of(unit), &|p| format!("{:.3}", p.instructions / p.work));
+    }
     println!("{}", table.text(options.markdown));
     legend(options)
 }
