@@ -12,7 +12,7 @@
 #![deny(unsafe_code)]
 
 use kinglet::isa::Isa;
-use kinglet::kernels::attention::{BLOCK, CacheF32, CacheI8, Partials, QueriesF32, QueriesI8, Reach};
+use kinglet::kernels::attention::{BLOCK, CacheF32, CacheI8, MAX_HEAD_DIM, Partials, QueriesF32, QueriesI8, Reach, SPAN};
 use kinglet::kernels::{Activation, Kernels};
 use kinglet::tensor::{Matrix, Outputs};
 use kinglet_benches::data::{Acts, Random};
@@ -48,6 +48,9 @@ fn run(args: &[String]) -> Result<(), String> {
         text.parse().ok().filter(|n| (1..=65_536).contains(n)).ok_or_else(|| format!("{name}: expected 1 to 65536, got {text:?}"))
     };
     let shape = Shape { rows: number("ROWS", rows)?, cols: number("COLS", cols)?, tokens: number("TOKENS", tokens)? };
+    if kernel.starts_with("attend") && shape.rows > SPAN {
+        return Err(format!("ROWS of {kernel}: expected at most the {SPAN} positions of a span, got {}", shape.rows));
+    }
     match kernel.as_str() {
         "matmul_q4" => matmul(kernels, DType::Q4, shape),
         "matmul_q8" => matmul(kernels, DType::Q8, shape),
@@ -105,8 +108,8 @@ fn matmul(kernels: &Kernels, dtype: DType, Shape { rows, cols, tokens }: Shape) 
 }
 
 fn attend_i8(kernels: &Kernels, Shape { rows: positions, cols: head_dim, tokens }: Shape) -> Result<(), String> {
-    if head_dim % 8 != 0 || head_dim > kinglet::kernels::attention::MAX_HEAD_DIM {
-        return Err(format!("COLS of attend_i8: expected a multiple of 8 up to 256, got {head_dim}"));
+    if head_dim % 8 != 0 || head_dim > MAX_HEAD_DIM {
+        return Err(format!("COLS of attend_i8: expected a multiple of 8 up to {MAX_HEAD_DIM}, got {head_dim}"));
     }
     let stored = positions.next_multiple_of(BLOCK);
     let mut random = Random(11);

@@ -10,6 +10,7 @@ mod mca;
 mod report;
 mod trace;
 
+pub(crate) use mca::LLVM;
 use mca::{Core, Cycles};
 use report::Table;
 use std::path::PathBuf;
@@ -116,7 +117,8 @@ cargo xtask arm-cycles [OPTION...]    without --kernel or --smoke: tables of all
   --kernel NAME     one kernel: matmul_{q4,q8,f16,f32}, attend_{i8,f32}, quantise, quantise_heads, subtract, rms_norm,
                     layer_norm, rope, silu, gelu_tanh, gelu_erf, add, merge; and for it
   --rows N --cols N --tokens N
-                    its shape; positions, channels, query rows for attend_*; 16, 1024, 16 where not given
+                    its shape, 16, 1024, 16 where not given; for attend_* positions, channels, query
+                    rows, 128, 64, 16
   --isa NAME        scalar, neon, dotprod, i8mm; the core's largest where not given
   --pressure        which units of the core are busy
   --mix             which instructions are executed
@@ -162,6 +164,10 @@ impl Options {
                 _ => return Err(format!("there is no option {arg:?}\n{HELP}")),
             }
         }
+        let of_one = [options.pressure, options.mix, options.timeline, options.isa.is_some(), options.shape != [None; 3]];
+        if options.kernel.is_none() && of_one.contains(&true) {
+            return Err("--isa, --rows, --cols, --tokens, --pressure, --mix and --timeline need --kernel".to_owned());
+        }
         Ok(options)
     }
 
@@ -186,7 +192,9 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     }
     if options.models {
         mca::need()?;
-        print!("{}", mca::models()?.text(options.markdown));
+        for (title, table) in mca::models()? {
+            println!("{title}\n\n{}", table.text(options.markdown));
+        }
         return Ok(());
     }
     if options.smoke {
@@ -206,8 +214,13 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
         None => tables(&options),
         Some(kernel) => {
             let [rows, cols, tokens] = options.shape;
-            let case = Case::new(kernel, rows.unwrap_or(16), cols.unwrap_or(1024), tokens.unwrap_or(16));
-            options.cores().try_for_each(|core| one(&case, core, &options))
+            let (default_rows, default_cols) = if kernel.starts_with("attend") { (128, 64) } else { (16, 1024) };
+            let case = Case::new(kernel, rows.unwrap_or(default_rows), cols.unwrap_or(default_cols), tokens.unwrap_or(16));
+            let cores: Vec<_> = options.cores().filter(|core| options.isa.as_deref().is_none_or(|isa| core.has(isa))).collect();
+            if cores.is_empty() {
+                return Err(format!("--isa: the core does not have {:?}", options.isa.unwrap_or_default()));
+            }
+            cores.into_iter().try_for_each(|core| one(&case, core, &options))
         }
     }
 }
@@ -216,7 +229,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
 fn one(case: &Case, core: &'static Core, options: &Options) -> Result<(), String> {
     let isa = options.isa.as_deref().unwrap_or(core.isa);
     println!("{} {} on {} (llvm-mca {}; {})", case.kernel, case.shape(), core.name, core.mcpu, core.about);
-    explain(&isa.to_owned(), &case.record(&Program::Kinglet(isa.to_owned()))?, case.unit(), core, options)?;
+    explain(isa, &case.record(&Program::Kinglet(isa.to_owned()))?, case.unit(), core, options)?;
     if options.ggml.is_some() && ggml::KERNELS.contains(&case.kernel.as_str()) {
         explain("ggml", &case.record(&Program::Ggml(core))?, case.unit(), core, options)?;
     }
@@ -275,35 +288,55 @@ fn tables(options: &Options) -> Result<(), String> {
     let played = play(&cases, &kinglet.chain(ggml).collect::<Vec<_>>())?;
     let find = |case, core: &Core, ggml| played.iter().find(|p| p.case == case && p.core.name == core.name && p.ggml == ggml);
 
-    println!("Products and attention: instructions and cycles per multiply-add, and the share of the peak.\n");
-    let head = ["core", "isa", "kernel", "shape", "instr/MAC", "cycles/MAC", "MAC/cycle", "peak", "share"];
-    let beside = ["ggml instr/MAC", "cycles/MAC", "share", "ggml/Kinglet"];
-    let mut table = Table::new(&head.into_iter().chain(beside.into_iter().filter(|_| options.ggml.is_some())).collect::<Vec<_>>());
-    for core in options.cores() {
-        for (at, case) in cases.iter().enumerate() {
-            let Some((p, peak)) = find(at, core, false).zip(mca::peak(core, case.unit())?) else { continue };
-            let share = |p: &Played| format!("{:.0} %", 100.0 * p.work / p.cycles / peak);
-            let mut row = vec![core.name.to_owned(), core.isa.to_owned(), case.kernel.clone(), case.shape()];
-            row.extend([format!("{:.3}", p.instructions / p.work), format!("{:.4}", p.cycles / p.work)]);
-            row.extend([format!("{:.1}", p.work / p.cycles), format!("{peak:.0}"), share(p)]);
-            if options.ggml.is_some() {
-                row.extend(match find(at, core, true) {
-                    // Per weight and token: both times are for the same product.
-                    Some(g) => [
-                        format!("{:.3}", g.instructions / g.work),
-                        format!("{:.4}", g.cycles / g.work),
-                        share(g),
-                        format!("{:.2}", g.cycles / p.cycles),
-                    ],
-                    None => ["-"; 4].map(str::to_owned),
-                });
+    let cores: Vec<_> = options.cores().collect();
+    // A core for each instruction set: what is executed is the same on the others.
+    let mut firsts = cores.clone();
+    firsts.dedup_by_key(|core| core.isa);
+    let table_of = |cores: &[&Core], name: fn(&Core) -> &'static str| {
+        Table::new(&["kernel", "shape"].into_iter().chain(cores.iter().map(|core| name(core))).collect::<Vec<_>>())
+    };
+    // A row for each of some kernels and each contender: what `cell` says of it on every core.
+    let rows = |table: &mut Table, cores: &[&Core], cases: &[(usize, &Case)], cell: &dyn Fn(&Played) -> String| {
+        for &(at, case) in cases {
+            for ggml in [false, true] {
+                let played: Vec<_> = cores.iter().filter_map(|core| find(at, core, ggml)).collect();
+                if !played.is_empty() {
+                    let name = if ggml { ggml::name(&case.kernel) } else { &case.kernel };
+                    table.row([name.to_owned(), case.shape()].into_iter().chain(played.into_iter().map(cell)).collect());
+                }
             }
-            table.row(row);
         }
+    };
+    let of = |unit| cases.iter().enumerate().filter(move |(_, case)| case.unit() == unit).collect::<Vec<_>>();
+
+    println!("Products and attention: cycles per multiply-add, and the share of the peak that is.\n");
+    let mut table = table_of(&cores, |core| core.name);
+    for (unit, name) in [(Unit::Int8, "peak of bytes"), (Unit::Float, "peak of floats")] {
+        let peaks =
+            cores.iter().map(|core| mca::peak(core, unit)).collect::<Result<Option<Vec<f64>>, _>>()?.ok_or("a peak for products")?;
+        let per_cycle = peaks.iter().map(|peak| format!("{:.3} 100 %", 1.0 / peak));
+        table.row([name, ""].map(str::to_owned).into_iter().chain(per_cycle).collect());
+        let cell = |p: &Played| {
+            let peak = cores.iter().zip(&peaks).find(|(core, _)| core.name == p.core.name).map_or(f64::NAN, |(_, peak)| *peak);
+            format!("{:.3} {:3.0} %", p.cycles / p.work, 100.0 * p.work / p.cycles / peak)
+        };
+        rows(&mut table, &cores, &of(unit), &cell);
     }
     println!("{}", table.text(options.markdown));
 
-    println!("Matrix times vector on boards: cycles of a core per weight, for computing and for its share of the memory.\n");
+    if options.ggml.is_some() {
+        println!("The same product, its tokens included: ggml's cycles divided by Kinglet's. Above 1 Kinglet is faster.\n");
+        let mut table = table_of(&cores, |core| core.name);
+        for (at, case) in of(Unit::Int8) {
+            let ratios = cores.iter().map(|core| Some(find(at, core, true)?.cycles / find(at, core, false)?.cycles));
+            if let Some(ratios) = ratios.collect::<Option<Vec<_>>>() {
+                let name = format!("{} / {}", ggml::name(&case.kernel), case.kernel.trim_start_matches("matmul_"));
+                table.row([name, case.shape()].into_iter().chain(ratios.iter().map(|ratio| format!("{ratio:.2}"))).collect());
+            }
+        }
+        println!("{}", table.text(options.markdown));
+    }
+
     let mut table = Table::new(&["board", "memory", "weights", "bytes/weight", "computing", "memory", "bound by"]);
     for board in BOARDS {
         for core in options.cores().filter(|core| core.name == board.core) {
@@ -317,11 +350,7 @@ fn tables(options: &Options) -> Result<(), String> {
                         [most, least] if computing < most.min(least) => "memory",
                         _ => "either",
                     };
-                    let types = match (p.ggml, case.kernel.as_str()) {
-                        (false, name) => name.trim_start_matches("matmul_"),
-                        (true, "matmul_q4") => "ggml Q4_0",
-                        (true, _) => "ggml Q8_0",
-                    };
+                    let types = if p.ggml { ggml::name(&case.kernel) } else { case.kernel.trim_start_matches("matmul_") };
                     let [lo, hi] = board.memory;
                     let setting = format!("{lo} to {hi} GB/s for {} cores of {} GHz", board.cores, board.ghz);
                     let [most, least] = memory;
@@ -333,40 +362,46 @@ fn tables(options: &Options) -> Result<(), String> {
             }
         }
     }
-    println!("{}", table.text(options.markdown));
+    if !table.is_empty() {
+        println!("Matrix times vector on boards: cycles of a core per weight, for computing and for its share of the memory.\n");
+        println!("{}", table.text(options.markdown));
+    }
 
-    println!("Everything else: cycles per value on each core, and instructions.\n");
-    let cores: Vec<_> = options.cores().collect();
-    let mut table = Table::new(&["kernel", "shape", "instr"].into_iter().chain(cores.iter().map(|core| core.name)).collect::<Vec<_>>());
-    for (at, case) in cases.iter().enumerate().filter(|(_, case)| case.unit() == Unit::Values) {
-        for ggml in [false, true] {
-            let row: Vec<_> = cores.iter().filter_map(|core| find(at, core, ggml)).collect();
-            if row.is_empty() {
-                continue;
-            }
-            let name = format!("{}{}", if ggml { "ggml " } else { "" }, case.kernel);
-            let (least, most) = row.iter().map(|p| p.instructions / p.work).fold((f64::MAX, 0.0_f64), |(a, b), x| (a.min(x), b.max(x)));
-            let count = if most - least < 0.005 { format!("{most:.2}") } else { format!("{least:.2} to {most:.2}") };
-            let cycles = row.iter().map(|p| format!("{:.2}", p.cycles / p.work));
-            table.row([name, case.shape(), count].into_iter().chain(cycles).collect());
-        }
+    println!("Everything else: cycles per value.\n");
+    let mut table = table_of(&cores, |core| core.name);
+    rows(&mut table, &cores, &of(Unit::Values), &|p| format!("{:.2}", p.cycles / p.work));
+    println!("{}", table.text(options.markdown));
+    println!("Instructions per multiply-add, and per value below.\n");
+    let mut table = table_of(&firsts, |core| core.isa);
+    for unit in [Unit::Int8, Unit::Float, Unit::Values] {
+        rows(&mut table, &firsts, &of(unit), &|p| format!("{:.3}", p.instructions / p.work));
     }
     println!("{}", table.text(options.markdown));
     legend(options)
 }
 
+/// What the tables do not say.
+const NOTES: &[&str] = &[
+    "Nothing was measured on such a core. Instructions were counted under QEMU, cycles are those of llvm-mca's models: every load hits \
+     the first cache, no branch is mispredicted, calls and returns cost a branch.",
+    "Shapes: rows x columns, tokens; positions x channels, query rows; vectors x values.",
+    "With q8 a token is two vectors, and the multiply-adds of both are counted.",
+    "A peak is that of independent smlal, sdot or smmla, for floats of fmul and fadd, in the same model.",
+    "No fewer cycles are given than the core takes to decode the instructions: the models begin behind the decoder.",
+];
+
 fn legend(options: &Options) -> Result<(), String> {
-    println!("Cores, and the model of LLVM {} that stands for each:\n", mca::LLVM);
+    println!("Cores, and the model of LLVM {} that stands for each:\n", LLVM);
     let mut table = Table::new(&["core", "-mcpu", "decodes", "about"]);
     for core in options.cores() {
         table.row(vec![core.name.to_owned(), core.mcpu.to_owned(), format!("{:.0}", core.decode), core.about.to_owned()]);
     }
     println!("{}", table.text(options.markdown));
-    println!("Shapes: rows x columns, tokens; positions x channels, query rows; vectors x values.");
-    println!("A token is two vectors for q8, and the multiply-adds of both are counted; a ratio is of the times of the whole product.");
-    println!("A peak is that of independent smlal, sdot or smmla, for floats of fmul and fadd, in the same model.");
+    for line in NOTES {
+        println!("- {line}");
+    }
     if options.ggml.is_none() {
-        println!("Without --ggml there are Kinglet's columns only.");
+        println!("- Without --ggml there are Kinglet's kernels only.");
     }
     Ok(())
 }
@@ -406,7 +441,7 @@ fn play(cases: &[Case], jobs: &[(usize, &'static Core, bool)]) -> Result<Vec<Pla
 }
 
 /// The gate: the tools work, and a product is counted plausibly and twice the same.
-fn smoke() -> Result<(), String> {
+pub(crate) fn smoke() -> Result<(), String> {
     trace::build()?;
     let case = Case::new("matmul_q4", 16, 512, 4);
     // Multiply-adds that one instruction can do, and the instruction that must be seen.

@@ -1,5 +1,6 @@
 //! The gates of CI.
 
+use crate::arm::{self, LLVM};
 use crate::shell::{command, output, quiet_output, root, run, works};
 
 /// A gate: its name, what it holds, and how.
@@ -17,7 +18,7 @@ pub(crate) struct Ran {
 
 /// Every gate, cheap ones first.
 pub(crate) const GATES: &[Gate] = &[
-    Gate { name: "setup", about: "install what the gates need: targets, QEMU, miri, cargo-fuzz", run: setup },
+    Gate { name: "setup", about: "install what the gates need: targets, QEMU, LLVM's tools, miri, cargo-fuzz", run: setup },
     Gate { name: "lint", about: "rustfmt, clippy and rustdoc without warnings", run: lint },
     Gate { name: "test", about: "cargo test --release", run: test },
     Gate { name: "features", about: "each feature set alone, and bare-metal targets without an allocator", run: features },
@@ -26,6 +27,11 @@ pub(crate) const GATES: &[Gate] = &[
         name: "isa",
         about: "kernel contract and golden logits, natively and under QEMU: x86-64 without AVX2, Cortex-A53; no intrinsic out of line",
         run: isa,
+    },
+    Gate {
+        name: "cycles",
+        about: "cargo xtask arm-cycles --smoke: instructions of a product on AArch64, counted under QEMU and played by llvm-mca",
+        run: |_| arm::smoke(),
     },
     Gate { name: "miri", about: "the rooms that cast and share memory, under miri", run: miri },
     Gate { name: "fuzz", about: "the fuzz targets, 60 s in all, from the committed corpus", run: fuzz },
@@ -69,6 +75,12 @@ fn setup(_: &mut Ran) -> Result<(), String> {
     if !works("qemu-aarch64 --version") || !works("qemu-x86_64 --version") {
         run(command("apt-get update -qq").env("DEBIAN_FRONTEND", "noninteractive"))?;
         run(command("apt-get install -y -qq --no-install-recommends qemu-user").env("DEBIAN_FRONTEND", "noninteractive"))?;
+    }
+    if !works(&format!("llvm-mca-{LLVM} --version")) {
+        run(command("apt-get update -qq").env("DEBIAN_FRONTEND", "noninteractive"))?;
+        run(command("apt-get install -y -qq --no-install-recommends")
+            .arg(format!("llvm-{LLVM}"))
+            .env("DEBIAN_FRONTEND", "noninteractive"))?;
     }
     if !works("cargo fuzz --version") {
         run(&mut command("cargo install --locked --quiet cargo-fuzz"))?;

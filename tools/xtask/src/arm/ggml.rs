@@ -12,6 +12,15 @@ const SOURCES: &[&str] =
 /// Kernels that the program has.
 pub(crate) const KERNELS: &[&str] = &["matmul_q4", "matmul_q8", "quantise"];
 
+/// What ggml calls the weights of `kernel`, or the kernel where it has none.
+pub(crate) fn name(kernel: &str) -> &'static str {
+    match kernel {
+        "matmul_q4" => "ggml Q4_0",
+        "matmul_q8" => "ggml Q8_0",
+        _ => "ggml quantise",
+    }
+}
+
 /// Where the program for `core` is.
 pub(crate) fn program(core: &Core) -> String {
     format!("target/arm-cycles/ggml-{}", core.clang)

@@ -28,9 +28,26 @@ pub(crate) struct Core {
     pub(crate) about: &'static str,
 }
 
+impl Core {
+    /// Whether the core has an instruction set of this name.
+    pub(crate) fn has(&self, isa: &str) -> bool {
+        // Each has those before it.
+        const ISAS: [&str; 4] = ["scalar", "neon", "dotprod", "i8mm"];
+        let place = |name| ISAS.iter().position(|isa| *isa == name);
+        place(isa).is_some_and(|place_of| Some(place_of) <= place(self.isa))
+    }
+}
+
 /// In the order of the tables.
 pub(crate) const CORES: &[Core] = &[
-    Core { name: "A53", mcpu: "cortex-a53", clang: "cortex-a53", isa: "neon", decode: 2.0, about: "Raspberry Pi 3, Zero 2 W; in order" },
+    Core {
+        name: "A53",
+        mcpu: "cortex-a53",
+        clang: "cortex-a53",
+        isa: "neon",
+        decode: 2.0,
+        about: "Raspberry Pi 3, Zero 2 W; in order; a coarse model: each vector operation takes 6 cycles, a load of 16 bytes one",
+    },
     Core { name: "A72", mcpu: "cortex-a72", clang: "cortex-a72", isa: "neon", decode: 3.0, about: "Raspberry Pi 4; LLVM has it as A57" },
     Core {
         name: "A76",
@@ -163,29 +180,32 @@ pub(crate) fn timeline(core: &Core, trace: &Trace, instructions: usize) -> Resul
 /// # Errors
 /// If `llvm-mca` fails.
 pub(crate) fn peak(core: &Core, unit: Unit) -> Result<Option<f64>, String> {
-    let (multiply_adds, body): (f64, &[&str]) = match (unit, core.isa) {
-        (Unit::Int8, "i8mm") => (32.0, &["smmla v{}.4s, v30.16b, v31.16b"]),
-        (Unit::Int8, "dotprod") => (16.0, &["sdot v{}.4s, v30.16b, v31.16b"]),
-        (Unit::Int8, _) => (8.0, &["smlal v{}.8h, v30.8b, v31.8b"]),
-        // The law of the kernels has no fused multiply-add.
-        (Unit::Float, _) => (4.0, &["fmul v29.4s, v30.4s, v31.4s", "fadd v{}.4s, v{}.4s, v29.4s"]),
+    let (multiply_adds, instruction) = match (unit, core.isa) {
+        (Unit::Int8, "i8mm") => (32, "smmla v{}.4s, v30.16b, v31.16b"),
+        (Unit::Int8, "dotprod") => (16, "sdot v{}.4s, v30.16b, v31.16b"),
+        (Unit::Int8, _) => (8, "smlal v{}.8h, v30.8b, v31.8b"),
+        (Unit::Float, _) => (2, ""),
         (Unit::Values, _) => return Ok(None),
     };
+    // Chains enough for any latency.
     const CHAINS: usize = 24;
-    let turns = |turns: usize| {
-        let lines = (0..CHAINS * turns).flat_map(|i| body.iter().map(move |line| line.replace("{}", &(i % CHAINS).to_string()) + "\n"));
-        format!("# LLVM-MCA-BEGIN\n{}# LLVM-MCA-END\n", lines.collect::<String>())
+    let line = |i: usize| match (instruction, i % CHAINS) {
+        // The law of the kernels has no fused multiply-add: half of the chains multiply, half of them add that up.
+        ("", chain @ ..12) => format!("fmul v{chain}.4s, v30.4s, v31.4s\n"),
+        ("", chain) => format!("fadd v{chain}.4s, v{chain}.4s, v{}.4s\n", chain - 12),
+        (instruction, chain) => instruction.replace("{}", &chain.to_string()) + "\n",
     };
+    let turns = |turns: usize| format!("# LLVM-MCA-BEGIN\n{}# LLVM-MCA-END\n", (0..CHAINS * turns).map(line).collect::<String>());
     // The difference is free of what filling the pipeline takes.
     let (out, err) = feed(mca(core).arg("-resource-pressure=false"), &(turns(40) + &turns(20)))?;
     let [long, short] = fields(&out, "Total Cycles:").collect::<Vec<_>>()[..] else {
         return Err(format!("llvm-mca -mcpu={}: {err}", core.mcpu));
     };
-    Ok(Some(multiply_adds * (CHAINS * 20) as f64 / (long - short)))
+    Ok(Some((multiply_adds * CHAINS * 20) as f64 / (long - short)))
 }
 
-/// One instruction after the other, each on its own registers: `{}` is the register's number.
-const PROBES: &[(&str, &str)] = &[
+/// Instructions whose rate is asked for, each on registers of its own: `{}` is the register's number.
+const RATES: &[(&str, &str)] = &[
     ("smlal 8h", "smlal v{}.8h, v30.8b, v31.8b"),
     ("smlal 4s", "smlal v{}.4s, v30.4h, v31.4h"),
     ("sadalp", "sadalp v{}.4s, v30.8h"),
@@ -200,26 +220,46 @@ const PROBES: &[(&str, &str)] = &[
     ("str q", "str q{}, [x0]"),
 ];
 
-/// What each model says of single instructions: how many a cycle.
+/// Instructions whose latency is asked for, each waiting for the one before.
+const LATENCIES: &[(&str, &str)] = &[
+    ("smlal 8h", "smlal v0.8h, v30.8b, v31.8b"),
+    ("sadalp", "sadalp v0.4s, v30.8h"),
+    ("mla 4s", "mla v0.4s, v30.4s, v31.4s"),
+    ("sdot", "sdot v0.4s, v30.16b, v31.16b"),
+    ("smmla", "smmla v0.4s, v30.16b, v31.16b"),
+    ("scvtf", "scvtf v0.4s, v0.4s"),
+    ("fmul", "fmul v0.4s, v0.4s, v31.4s"),
+    ("fadd", "fadd v0.4s, v0.4s, v31.4s"),
+    ("add", "add v0.4s, v0.4s, v31.4s"),
+];
+
+/// What each model says of single instructions: their rates, and their latencies in a chain.
 ///
 /// # Errors
 /// If `llvm-mca` fails.
-pub(crate) fn models() -> Result<Table, String> {
-    let head: Vec<&str> = ["core", "-mcpu", "model"].into_iter().chain(PROBES.iter().map(|(name, _)| *name)).collect();
-    let mut table = Table::new(&head);
-    for core in CORES {
-        let lines = |probe: &str, n: usize| (0..n).map(|i| probe.replace("{}", &(i % 24).to_string()) + "\n").collect::<String>();
-        let region = |probe: &str, n| format!("# LLVM-MCA-BEGIN\n{}# LLVM-MCA-END\n", lines(probe, n));
-        let text: String = PROBES.iter().map(|(_, probe)| region(probe, 960) + &region(probe, 480)).collect();
-        let (out, err) = feed(&mut mca(core), &text)?;
-        let cycles: Vec<f64> = fields(&out, "Total Cycles:").collect();
-        if cycles.len() != 2 * PROBES.len() {
-            return Err(format!("llvm-mca -mcpu={}: {err}", core.mcpu));
+pub(crate) fn models() -> Result<[(&'static str, Table); 2], String> {
+    const TIMES: usize = 480;
+    let probe = |probes: &[(&str, &str)], figure: fn(f64) -> f64| {
+        let head: Vec<&str> = ["core", "-mcpu", "model"].into_iter().chain(probes.iter().map(|(name, _)| *name)).collect();
+        let mut table = Table::new(&head);
+        for core in CORES {
+            let lines = |probe: &str, n: usize| (0..n).map(|i| probe.replace("{}", &(i % 24).to_string()) + "\n").collect::<String>();
+            let region = |probe: &str, n| format!("# LLVM-MCA-BEGIN\n{}# LLVM-MCA-END\n", lines(probe, n));
+            let text: String = probes.iter().map(|(_, probe)| region(probe, 2 * TIMES) + &region(probe, TIMES)).collect();
+            let (out, err) = feed(&mut mca(core), &text)?;
+            let cycles: Vec<f64> = fields(&out, "Total Cycles:").collect();
+            if cycles.len() != 2 * probes.len() {
+                return Err(format!("llvm-mca -mcpu={}: {err}", core.mcpu));
+            }
+            let unit = out.lines().find_map(|line| line.split_once(" - ")).map_or("", |(_, unit)| unit);
+            let model = unit.split("Unit").next().unwrap_or_default();
+            let figures = cycles.as_chunks().0.iter().map(|[long, short]| format!("{:.1}", figure((long - short) / TIMES as f64)));
+            table.row([core.name, core.mcpu, model].map(str::to_owned).into_iter().chain(figures).collect());
         }
-        let unit = out.lines().find_map(|line| line.split_once(" - ")).map_or("", |(_, unit)| unit);
-        let model = unit.split("Unit").next().unwrap_or_default();
-        let rates = cycles.as_chunks().0.iter().map(|[long, short]| format!("{:.1}", 480.0 / (long - short)));
-        table.row([core.name, core.mcpu, model].map(str::to_owned).into_iter().chain(rates).collect());
-    }
-    Ok(table)
+        Ok::<_, String>(table)
+    };
+    Ok([
+        ("Instructions per cycle:", probe(RATES, f64::recip)?),
+        ("Cycles from one to the next that needs it:", probe(LATENCIES, |cycles| cycles)?),
+    ])
 }

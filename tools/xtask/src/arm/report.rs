@@ -16,6 +16,10 @@ impl Table {
         self.rows.push(cells);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.len() == 1
+    }
+
     /// Columns whose cells are numbers stand on the right.
     pub(crate) fn text(&self, markdown: bool) -> String {
         let widths: Vec<usize> =

@@ -23,8 +23,8 @@ pub(crate) enum Unit {
 /// What was executed between the markers, and the work that was done.
 #[derive(Debug)]
 pub(crate) struct Trace {
-    /// Different instructions: what `llvm-mca` is given for each.
-    lines: Vec<String>,
+    /// Different instructions, as LLVM disassembles them and as `llvm-mca` is given them.
+    lines: Vec<[String; 2]>,
     /// Indices into the lines, in the order of execution.
     pub(crate) executed: Vec<usize>,
     /// Multiply-adds or values.
@@ -38,14 +38,14 @@ pub(crate) struct Trace {
 impl Trace {
     /// What `llvm-mca` is given for an executed instruction: one line or two.
     pub(crate) fn assembly(&self, index: usize) -> &str {
-        &self.lines[index]
+        &self.lines[index][1]
     }
 
     /// Mnemonics and how often each was executed, most frequent first.
     pub(crate) fn mix(&self) -> Vec<(String, usize)> {
         let mut counts = HashMap::new();
         for &i in &self.executed {
-            *counts.entry(self.lines[i].split_whitespace().next().unwrap_or_default()).or_insert(0) += 1;
+            *counts.entry(self.lines[i][0].split_whitespace().next().unwrap_or_default()).or_insert(0) += 1;
         }
         let mut counts: Vec<_> = counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
         counts.sort_by_key(|(name, n)| (usize::MAX - n, name.clone()));
@@ -116,12 +116,17 @@ pub(crate) fn record(program: &str, args: &[&str]) -> Result<Trace, String> {
     })
 }
 
-/// Each word as assembly for `llvm-mca`.
-fn disassemble(words: &[u32]) -> Result<Vec<String>, String> {
+/// Each word as assembly, and as assembly for `llvm-mca`.
+fn disassemble(words: &[u32]) -> Result<Vec<[String; 2]>, String> {
     let hex: String = words.iter().map(|word| word.to_le_bytes().map(|b| format!("{b:#04x} ")).concat() + "\n").collect();
     let mut mc = Command::new(format!("llvm-mc-{LLVM}"));
     let (text, err) = feed(mc.args(["--disassemble", "-triple=aarch64", "-mattr=+all"]), &hex)?;
-    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('.')).map(straight).collect();
+    let lines: Vec<_> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('.'))
+        .map(|line| [line.to_owned(), straight(line)])
+        .collect();
     if lines.len() != words.len() {
         return Err(format!("llvm-mc disassembled {} of {} instructions:\n{err}", lines.len(), words.len()));
     }
