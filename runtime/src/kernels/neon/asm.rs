@@ -5,7 +5,7 @@
 //! a hundred of them are best ordered and kept in registers.
 
 use super::products::{Ints, Sums, Weights};
-use core::arch::aarch64::{int8x16_t, int32x4_t};
+use core::arch::aarch64::{float32x4_t, int8x16_t, int32x4_t};
 use core::arch::asm;
 use kinglet_quant::{q4, q8};
 
@@ -290,9 +290,22 @@ pub(super) unsafe fn smmla_two(weights: &Weights, x: *const i8, y: *const i8, sc
 /// Tokens of [`sdot_q4`] and [`sdot_q8`].
 pub(super) const TOKENS: usize = 12;
 
-/// [`sdot_q4`] or [`sdot_q8`].
-pub(super) type Twelve =
-    unsafe fn(weights: *const u8, blocks: usize, x: *const i8, stride: usize, scales: *const int32x4_t, out: *mut int32x4_t);
+/// What [`sdot_q4`] and [`sdot_q8`] work on: four rows, twelve tokens, a group.
+pub(super) struct Twelve<'a> {
+    /// The first block; not none.
+    pub(super) weights: *const u8,
+    pub(super) blocks: usize,
+    /// The scales of the rows for the first block, less those of the next; those of the next are two registers further on.
+    pub(super) scales: *const int32x4_t,
+    /// The activations of the first token.
+    pub(super) x: *const i8,
+    /// From there to those of the next token.
+    pub(super) stride: usize,
+    /// The scales of the tokens' activations.
+    pub(super) token_scales: &'a [f32; TOKENS],
+    /// What grows by `f32(Σ s_b Σ q x) * scale` of the first token; that of the next is two registers further on.
+    pub(super) out: *mut float32x4_t,
+}
 
 /// Three tokens whose activations are at `$x`, `$y`, `$z`: sixteen inputs, with the weights of these in `v24` to `v27`.
 /// Three, so that no instruction waits for the one before.
@@ -374,27 +387,124 @@ macro_rules! block {
     };
 }
 
+/// Adds to four tokens' `out`, so many bytes from the first's, their products in `$p` to `$s`, which `$scales` scales.
+macro_rules! out_four {
+    ($scales:literal, $p:literal $p_at:literal, $q:literal $q_at:literal, $r:literal $r_at:literal, $s:literal $s_at:literal) => {
+        concat!(
+            "ldr q24, [{out}, #",
+            $p_at,
+            "]\n",
+            "ldr q25, [{out}, #",
+            $q_at,
+            "]\n",
+            "ldr q26, [{out}, #",
+            $r_at,
+            "]\n",
+            "ldr q27, [{out}, #",
+            $s_at,
+            "]\n",
+            "scvtf v",
+            $p,
+            ".4s, v",
+            $p,
+            ".4s\n",
+            "scvtf v",
+            $q,
+            ".4s, v",
+            $q,
+            ".4s\n",
+            "scvtf v",
+            $r,
+            ".4s, v",
+            $r,
+            ".4s\n",
+            "scvtf v",
+            $s,
+            ".4s, v",
+            $s,
+            ".4s\n",
+            "fmul v",
+            $p,
+            ".4s, v",
+            $p,
+            ".4s, ",
+            $scales,
+            ".s[0]\n",
+            "fmul v",
+            $q,
+            ".4s, v",
+            $q,
+            ".4s, ",
+            $scales,
+            ".s[1]\n",
+            "fmul v",
+            $r,
+            ".4s, v",
+            $r,
+            ".4s, ",
+            $scales,
+            ".s[2]\n",
+            "fmul v",
+            $s,
+            ".4s, v",
+            $s,
+            ".4s, ",
+            $scales,
+            ".s[3]\n",
+            "fadd v",
+            $p,
+            ".4s, v24.4s, v",
+            $p,
+            ".4s\n",
+            "fadd v",
+            $q,
+            ".4s, v25.4s, v",
+            $q,
+            ".4s\n",
+            "fadd v",
+            $r,
+            ".4s, v26.4s, v",
+            $r,
+            ".4s\n",
+            "fadd v",
+            $s,
+            ".4s, v27.4s, v",
+            $s,
+            ".4s\n",
+            "str q",
+            $p,
+            ", [{out}, #",
+            $p_at,
+            "]\n",
+            "str q",
+            $q,
+            ", [{out}, #",
+            $q_at,
+            "]\n",
+            "str q",
+            $r,
+            ", [{out}, #",
+            $r_at,
+            "]\n",
+            "str q",
+            $s,
+            ", [{out}, #",
+            $s_at,
+            "]\n",
+        )
+    };
+}
+
 macro_rules! group_of_twelve {
     ($(#[$doc:meta])* $name:ident, $load:literal, $behind:expr) => {
         $(#[$doc])*
         ///
-        /// Twelve tokens, four rows: `out` of token `t`, four registers further on than that of the token before, becomes
-        /// `Σ s_b Σ q x` over `blocks` blocks from `weights` on, `scales` being less the next block's and two registers apart.
-        /// Activations of a token are `stride` bytes further on than those of the token before.
-        ///
         /// The sums take up all registers but eight.
         ///
         /// # Safety
-        /// All of this is there, and `blocks` is not 0.
+        /// All that is pointed to is there.
         #[target_feature(enable = "neon,dotprod")]
-        pub(super) unsafe fn $name(
-            weights: *const u8,
-            blocks: usize,
-            x: *const i8,
-            stride: usize,
-            scales: *const int32x4_t,
-            out: *mut int32x4_t,
-        ) {
+        pub(super) unsafe fn $name(o: Twelve<'_>) {
             // SAFETY: instructions that the function's features have; the rest is the caller's duty.
             unsafe {
                 asm!(
@@ -411,28 +521,31 @@ macro_rules! group_of_twelve {
                     "subs {blocks}, {blocks}, #1",
                     "b.ne 2b",
                     "3:",
-                    "str q12, [{out}]", "str q13, [{out}, #64]", "str q14, [{out}, #128]", "str q15, [{out}, #192]",
-                    "str q16, [{out}, #256]", "str q17, [{out}, #320]", "str q18, [{out}, #384]", "str q19, [{out}, #448]",
-                    "str q20, [{out}, #512]", "str q21, [{out}, #576]", "str q22, [{out}, #640]", "str q23, [{out}, #704]",
-                    weights = inout(reg) weights => _,
-                    blocks = inout(reg) blocks => _,
-                    scales = inout(reg) scales => _,
+                    "ldp q28, q29, [{token_scales}]",
+                    "ldr q30, [{token_scales}, #32]",
+                    out_four!("v28", "12" "0", "13" "32", "14" "64", "15" "96"),
+                    out_four!("v29", "16" "128", "17" "160", "18" "192", "19" "224"),
+                    out_four!("v30", "20" "256", "21" "288", "22" "320", "23" "352"),
+                    weights = inout(reg) o.weights => _,
+                    blocks = inout(reg) o.blocks => _,
+                    scales = inout(reg) o.scales => _,
                     behind = inout(reg) 0_usize => _,
                     i = inout(reg) 0_usize => _,
                     unit_end = in(reg) $behind,
-                    out = in(reg) out,
-                    x0 = in(reg) x.add(0 * stride),
-                    x1 = in(reg) x.add(1 * stride),
-                    x2 = in(reg) x.add(2 * stride),
-                    x3 = in(reg) x.add(3 * stride),
-                    x4 = in(reg) x.add(4 * stride),
-                    x5 = in(reg) x.add(5 * stride),
-                    x6 = in(reg) x.add(6 * stride),
-                    x7 = in(reg) x.add(7 * stride),
-                    x8 = in(reg) x.add(8 * stride),
-                    x9 = in(reg) x.add(9 * stride),
-                    x10 = in(reg) x.add(10 * stride),
-                    x11 = in(reg) x.add(11 * stride),
+                    out = in(reg) o.out,
+                    token_scales = in(reg) o.token_scales,
+                    x0 = in(reg) o.x.add(0 * o.stride),
+                    x1 = in(reg) o.x.add(1 * o.stride),
+                    x2 = in(reg) o.x.add(2 * o.stride),
+                    x3 = in(reg) o.x.add(3 * o.stride),
+                    x4 = in(reg) o.x.add(4 * o.stride),
+                    x5 = in(reg) o.x.add(5 * o.stride),
+                    x6 = in(reg) o.x.add(6 * o.stride),
+                    x7 = in(reg) o.x.add(7 * o.stride),
+                    x8 = in(reg) o.x.add(8 * o.stride),
+                    x9 = in(reg) o.x.add(9 * o.stride),
+                    x10 = in(reg) o.x.add(10 * o.stride),
+                    x11 = in(reg) o.x.add(11 * o.stride),
                     out("v0") _,
                     out("v1") _,
                     out("v2") _,

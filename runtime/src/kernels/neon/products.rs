@@ -8,6 +8,7 @@ pub(super) mod sdot;
 pub(super) mod smmla;
 pub(super) mod smull;
 
+use super::asm::opaque;
 use crate::kernels::product::{Operands, Product};
 use core::arch::aarch64::*;
 use core::marker::PhantomData;
@@ -42,7 +43,7 @@ impl Sums {
 /// What an instruction set supplies.
 ///
 /// # Safety
-/// These may be called only where the instructions are, with activations that are there: 32 at `x` and as many at each of `T`
+/// All of this may be called only where the instructions are, with activations that are there: 32 at `x` and as many at each of `T`
 /// distances of `stride`.
 pub(super) trait Level: Sized {
     /// Tokens in a register tile of a batch: 12 or 16.
@@ -57,28 +58,18 @@ pub(super) trait Level: Sized {
     /// The weights in the level's arrangement.
     unsafe fn arrange<const T: usize>(weights: Weights) -> Weights;
 
-    /// Adds a block's dots, and their products with `scales`, of q4 weights.
-    unsafe fn add_q4<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]);
-
-    /// The same of q8 weights.
-    unsafe fn add_q8<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]);
-
-    /// The sums of a group of q4 weights: `product` of every token is `Σ s_b Σ q x`, in the order of the rows.
-    #[inline(always)]
-    unsafe fn q4<const P: usize, const T: usize>(o: &Operands<P>, group: usize, sums: &mut [[Sums; T]; P]) {
-        // SAFETY: the caller's duty.
-        unsafe { block_by_block::<Self, Q4<Self>, P, T>(o, group, sums) }
-    }
-
-    /// The same of q8 weights.
-    #[inline(always)]
-    unsafe fn q8<const P: usize, const T: usize>(o: &Operands<P>, group: usize, sums: &mut [[Sums; T]; P]) {
-        // SAFETY: the caller's duty.
-        unsafe { block_by_block::<Self, Q8<Self>, P, T>(o, group, sums) }
-    }
+    /// Adds a block's dots, and their products with `scales`, of q4 or q8 weights.
+    unsafe fn add<Q: Blocks, const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]);
 
     /// Puts `product` of every token back into the order of the rows.
     unsafe fn restore<const T: usize>(sums: &mut [Sums; T]);
+
+    /// Adds `f32(Σ s_b Σ q x) * scale` of a group.
+    #[inline(always)]
+    unsafe fn group<Q: Blocks, const P: usize, const T: usize>(o: &Operands<P>, group: usize, products: &mut [[Floats; T]; P]) {
+        // SAFETY: the caller's duty.
+        unsafe { block_by_block::<Self, Q, P, T>(o, group, products) }
+    }
 }
 
 /// q4 weights; see [`Product`].
@@ -96,15 +87,23 @@ impl<L: Level> Product for Q4<L> {
     #[inline(always)]
     #[expect(unsafe_op_in_unsafe_fn, reason = "pointers and instructions throughout, under the one duty of the caller")]
     unsafe fn outputs<const P: usize, const T: usize>(o: &Operands<P>) -> [[Floats; T]; P] {
-        let mut sums = [[Sums::ZERO; T]; P];
         let mut products = [[[vdupq_n_f32(0.0); 2]; T]; P];
         let mut minima = products;
         for group in 0..o.groups() {
-            L::q4::<P, T>(o, group, &mut sums);
+            L::group::<Self, P, T>(o, group, &mut products);
+            // Weights that wait for the memory are read in one pass.
+            if T < MINIMA {
+                for p in 0..P {
+                    add_minima::<Self, P, T>(o, p, 0, group, &mut minima[p]);
+                }
+            }
+        }
+        if T >= MINIMA {
             for p in 0..P {
-                match o.units(group).len() {
-                    UNITS => add_group::<Self, P, T, UNITS>(o, p, group, &sums[p], &mut products[p], &mut minima[p]),
-                    _ => add_group::<Self, P, T, 1>(o, p, group, &sums[p], &mut products[p], &mut minima[p]),
+                for (i, minima) in minima[p].as_chunks_mut::<MINIMA>().0.iter_mut().enumerate() {
+                    for group in 0..o.groups() {
+                        add_minima::<Self, P, MINIMA>(o, p, MINIMA * i, group, minima);
+                    }
                 }
             }
         }
@@ -143,18 +142,9 @@ impl<L: Level> Product for Q8<L> {
     #[inline(always)]
     #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
     unsafe fn outputs<const P: usize, const T: usize>(o: &Operands<P>) -> [[Floats; T]; P] {
-        let mut sums = [[Sums::ZERO; T]; P];
         let mut products = [[[vdupq_n_f32(0.0); 2]; T]; P];
         for group in 0..o.groups() {
-            L::q8::<P, T>(o, group, &mut sums);
-            for p in 0..P {
-                for t in 0..T {
-                    for half in 0..2 {
-                        let product = vcvtq_f32_s32(sums[p][t].product[half]);
-                        products[p][t][half] = add_scaled(products[p][t][half], product, o.scale(t, group));
-                    }
-                }
-            }
+            L::group::<Self, P, T>(o, group, &mut products);
         }
         for p in 0..P {
             for half in 0..2 {
@@ -186,14 +176,11 @@ unsafe fn to_tiles(floats: Floats) -> [[f32; LANES]; 2] {
 
 /// Weights that come in blocks of 32 inputs, with scales.
 pub(super) trait Blocks: Product {
-    /// Offset of the scales in a unit.
+    /// Offset of the scales in a unit; before them are two blocks.
     const SCALES_AT: usize;
 
     /// The block at `bytes`.
     unsafe fn weights(bytes: *const u8) -> Weights;
-
-    /// [`Level::add_q4`] or [`Level::add_q8`].
-    unsafe fn add<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]);
 }
 
 impl<L: Level> Blocks for Q4<L> {
@@ -203,12 +190,6 @@ impl<L: Level> Blocks for Q4<L> {
     unsafe fn weights(bytes: *const u8) -> Weights {
         // SAFETY: the caller's duty.
         unsafe { unpack(bytes) }
-    }
-
-    #[inline(always)]
-    unsafe fn add<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
-        // SAFETY: the caller's duty.
-        unsafe { L::add_q4(weights, x, stride, scales, sums) }
     }
 }
 
@@ -220,23 +201,17 @@ impl<L: Level> Blocks for Q8<L> {
         // SAFETY: the caller's duty.
         unsafe { load(bytes) }
     }
-
-    #[inline(always)]
-    unsafe fn add<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
-        // SAFETY: the caller's duty.
-        unsafe { L::add_q8(weights, x, stride, scales, sums) }
-    }
 }
 
-/// The sums of a group, a block of all tokens after the other.
+/// [`Level::group`], a block of all tokens after the other.
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
 pub(super) unsafe fn block_by_block<L: Level, Q: Blocks, const P: usize, const T: usize>(
     o: &Operands<P>,
     group: usize,
-    sums: &mut [[Sums; T]; P],
+    products: &mut [[Floats; T]; P],
 ) {
-    *sums = [[Sums::ZERO; T]; P];
+    let mut sums = [[Sums::ZERO; T]; P];
     for b in o.blocks(group) {
         if b % 2 == 0 {
             o.prefetch::<Q>(b / 2);
@@ -244,11 +219,17 @@ pub(super) unsafe fn block_by_block<L: Level, Q: Blocks, const P: usize, const T
         for p in 0..P {
             let scales = scales::<Q, P>(o, p, group, b, L::RUNS_ON);
             let weights = L::arrange::<T>(Q::weights(o.unit::<Q>(p, b / 2).add(Q::SCALES_AT / 2 * (b % 2))));
-            Q::add(&weights, o.quants(0, b * BLOCK), o.stride(), scales, &mut sums[p]);
+            L::add::<Q, T>(&weights, o.quants(0, b * BLOCK), o.stride(), scales, &mut sums[p]);
         }
     }
-    for sums in sums {
-        L::restore(sums);
+    for p in 0..P {
+        L::restore(&mut sums[p]);
+        for t in 0..T {
+            for half in 0..2 {
+                let product = vcvtq_f32_s32(sums[p][t].product[half]);
+                products[p][t][half] = add_scaled(products[p][t][half], product, o.scale(t, group));
+            }
+        }
     }
 }
 
@@ -308,51 +289,65 @@ unsafe fn add_scaled(sum: float32x4_t, group: float32x4_t, scale: f32) -> float3
 const UNITS: usize = act::GROUP / UNIT;
 const _: () = assert!(UNITS == 2);
 
+/// So many tokens' minima stay in registers.
+const MINIMA: usize = 4;
+
 /// The float whose last bit is worth 1, with room for the sums of minima on both sides.
 const MAGIC: f32 = 12_582_912.0;
 const _: () = assert!((act::GROUP / BLOCK) * 255 * (BLOCK * act::QUANT_MAX as usize) < 1 << 22);
 
-/// Adds what a group of `U` units of q4 weights gives each token: `f32(Σ s_b Σ q x) * scale`, `f32(Σ m_b * sum_b) * scale`.
+/// Adds what a group of q4 weights takes off `T` tokens from `first` on: `f32(Σ m_b * sum_b) * scale`.
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-unsafe fn add_group<Q: Product, const P: usize, const T: usize, const U: usize>(
+unsafe fn add_minima<Q: Product, const P: usize, const T: usize>(
     o: &Operands<P>,
     p: usize,
+    first: usize,
     group: usize,
-    sums: &[Sums; T],
-    products: &mut [Floats; T],
     minima: &mut [Floats; T],
 ) {
-    let first = o.units(group).start;
-    let mut mins = [[vdupq_n_s16(0); 2]; U];
-    for u in 0..U {
-        // Rows stand side by side, with two blocks each: the bytes of a 16-bit lane.
-        let both = vld1q_u16(o.unit::<Q>(p, first + u).add(q4::MINS_AT).cast());
-        mins[u] = [vreinterpretq_s16_u16(vandq_u16(both, vdupq_n_u16(0xff))), vreinterpretq_s16_u16(vshrq_n_u16::<8>(both))];
+    // Sums on top of the bits of 1.5 * 2^23 are that number plus the sum: a subtraction makes floats of them, which more pipes
+    // have than the conversion. The compiler would rather add the bits at the end.
+    let magic = vreinterpretq_f32_s8(opaque(vreinterpretq_s8_f32(vdupq_n_f32(MAGIC))));
+    let units = o.units(group);
+    let mut ints = [[vreinterpretq_s32_f32(magic); 2]; T];
+    if units.len() == UNITS {
+        let (mins, more) = (mins::<Q, P>(o, p, units.start), mins::<Q, P>(o, p, units.start + 1));
+        for t in 0..T {
+            let sums = vld1_s16(o.sums(first + t, units.start));
+            ints[t] = add_block::<0>(ints[t], mins[0], sums);
+            ints[t] = add_block::<1>(ints[t], mins[1], sums);
+            ints[t] = add_block::<2>(ints[t], more[0], sums);
+            ints[t] = add_block::<3>(ints[t], more[1], sums);
+        }
+    } else {
+        let mins = mins::<Q, P>(o, p, units.start);
+        for t in 0..T {
+            let sums = vreinterpret_s16_s32(vdup_n_s32(o.sums(first + t, units.start).cast::<i32>().read_unaligned()));
+            ints[t] = add_block::<0>(ints[t], mins[0], sums);
+            ints[t] = add_block::<1>(ints[t], mins[1], sums);
+        }
     }
     for t in 0..T {
-        let x = o.sums(t, first);
-        let x = if U == UNITS { vld1_s16(x) } else { vreinterpret_s16_s32(vdup_n_s32(x.cast::<i32>().read_unaligned())) };
-        // Sums on top of the bits of 1.5 * 2^23 are that number plus the sum: a subtraction makes floats of them, which more
-        // pipes have than the conversion.
-        let magic = vdupq_n_f32(MAGIC);
-        let mut ints = [vreinterpretq_s32_f32(magic); 2];
-        ints[0] = vmlal_lane_s16::<0>(ints[0], vget_low_s16(mins[0][0]), x);
-        ints[1] = vmlal_high_lane_s16::<0>(ints[1], mins[0][0], x);
-        ints[0] = vmlal_lane_s16::<1>(ints[0], vget_low_s16(mins[0][1]), x);
-        ints[1] = vmlal_high_lane_s16::<1>(ints[1], mins[0][1], x);
-        if U == UNITS {
-            let [second, third] = mins[U - 1];
-            ints[0] = vmlal_lane_s16::<2>(ints[0], vget_low_s16(second), x);
-            ints[1] = vmlal_high_lane_s16::<2>(ints[1], second, x);
-            ints[0] = vmlal_lane_s16::<3>(ints[0], vget_low_s16(third), x);
-            ints[1] = vmlal_high_lane_s16::<3>(ints[1], third, x);
-        }
-        let scale = o.scale(t, group);
         for half in 0..2 {
-            let minimum = vsubq_f32(vreinterpretq_f32_s32(ints[half]), magic);
-            products[t][half] = add_scaled(products[t][half], vcvtq_f32_s32(sums[t].product[half]), scale);
-            minima[t][half] = add_scaled(minima[t][half], minimum, scale);
+            let minimum = vsubq_f32(vreinterpretq_f32_s32(ints[t][half]), magic);
+            minima[t][half] = add_scaled(minima[t][half], minimum, o.scale(first + t, group));
         }
     }
+}
+
+/// The minima of the eight rows for the two blocks of a unit.
+#[inline(always)]
+#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
+unsafe fn mins<Q: Product, const P: usize>(o: &Operands<P>, p: usize, u: usize) -> [int16x8_t; UNIT / BLOCK] {
+    // Rows stand side by side, with two blocks each: the bytes of a 16-bit lane.
+    let both = vld1q_u16(o.unit::<Q>(p, u).add(q4::MINS_AT).cast());
+    [vreinterpretq_s16_u16(vandq_u16(both, vdupq_n_u16(0xff))), vreinterpretq_s16_u16(vshrq_n_u16::<8>(both))]
+}
+
+/// `ints + mins * sums[LANE]`.
+#[inline(always)]
+#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
+unsafe fn add_block<const LANE: i32>(ints: Ints, mins: int16x8_t, sums: int16x4_t) -> Ints {
+    [vmlal_lane_s16::<LANE>(ints[0], vget_low_s16(mins), sums), vmlal_high_lane_s16::<LANE>(ints[1], mins, sums)]
 }

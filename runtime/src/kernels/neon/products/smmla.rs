@@ -1,7 +1,7 @@
 //! Products by `smmla`, which multiplies two rows by two tokens, eight inputs at once.
 
 use super::sdot::Sdot;
-use super::{Ints, Level, Sums, Weights};
+use super::{Blocks, Ints, Level, Sums, Weights};
 use crate::kernels::neon::asm::smmla_two;
 use core::arch::aarch64::*;
 use kinglet_quant::BLOCK;
@@ -35,15 +35,21 @@ impl Level for Smmla {
     }
 
     #[inline(always)]
-    unsafe fn add_q4<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
-        // SAFETY: the caller's duty.
-        unsafe { add(weights, x, stride, scales, sums) }
-    }
-
-    #[inline(always)]
-    unsafe fn add_q8<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
-        // SAFETY: the caller's duty.
-        unsafe { add(weights, x, stride, scales, sums) }
+    #[expect(unsafe_op_in_unsafe_fn, reason = "as in `arrange`")]
+    unsafe fn add<Q: Blocks, const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
+        if T == 1 {
+            return Sdot::add::<Q, T>(weights, x, stride, scales, sums);
+        }
+        let scales = scales.map(|scales| vreinterpretq_s64_s32(scales));
+        let mut twice = [vdupq_n_s32(0); 4];
+        for half in 0..2 {
+            twice[2 * half] = vreinterpretq_s32_s64(vzip1q_s64(scales[half], scales[half]));
+            twice[2 * half + 1] = vreinterpretq_s32_s64(vzip2q_s64(scales[half], scales[half]));
+        }
+        for (i, two) in sums.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            let x = x.add(2 * i * stride);
+            smmla_two(weights, x, x.add(stride), twice, pair(two));
+        }
     }
 
     #[inline(always)]
@@ -57,25 +63,6 @@ impl Level for Smmla {
                 two[1].product[half] = vreinterpretq_s32_s64(vzip2q_s64(first, second));
             }
         }
-    }
-}
-
-/// [`Level::add_q4`] and [`Level::add_q8`].
-#[inline(always)]
-#[expect(unsafe_op_in_unsafe_fn, reason = "as in `arrange`")]
-unsafe fn add<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
-    if T == 1 {
-        return Sdot::add_q4(weights, x, stride, scales, sums);
-    }
-    let scales = scales.map(|scales| vreinterpretq_s64_s32(scales));
-    let mut twice = [vdupq_n_s32(0); 4];
-    for half in 0..2 {
-        twice[2 * half] = vreinterpretq_s32_s64(vzip1q_s64(scales[half], scales[half]));
-        twice[2 * half + 1] = vreinterpretq_s32_s64(vzip2q_s64(scales[half], scales[half]));
-    }
-    for (i, two) in sums.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-        let x = x.add(2 * i * stride);
-        smmla_two(weights, x, x.add(stride), twice, pair(two));
     }
 }
 

@@ -1,10 +1,10 @@
 //! Products for ARMv8.0, which multiplies bytes to 16 bits, eight at a time: activations are spread so that each byte of
 //! weights meets its own.
 
-use super::{Ints, Level, Sums, Weights};
+use super::{Blocks, Ints, Level, Sums, Weights};
 use crate::kernels::neon::asm::opaque;
 use core::arch::aarch64::*;
-use kinglet_quant::BLOCK;
+use kinglet_quant::{BLOCK, DType};
 
 /// See [`Level`].
 pub(in crate::kernels::neon) struct Smull;
@@ -25,54 +25,45 @@ impl Level for Smull {
         arranged
     }
 
+    /// Two tokens at a time, so that a machine that starts instructions in their order finds one that need not wait.
     #[inline(always)]
-    unsafe fn add_q4<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
-        // SAFETY: the caller's duty.
-        unsafe { in_pairs::<T>(weights, x, stride, scales, sums, q4_dots::<2>, q4_dots::<1>) }
-    }
-
-    #[inline(always)]
-    unsafe fn add_q8<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
-        // SAFETY: the caller's duty.
-        unsafe { in_pairs::<T>(weights, x, stride, scales, sums, q8_dots::<2>, q8_dots::<1>) }
+    #[expect(unsafe_op_in_unsafe_fn, reason = "as in `arrange`")]
+    unsafe fn add<Q: Blocks, const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
+        let (pairs, rest) = sums.as_chunks_mut::<2>();
+        for (i, pair) in pairs.iter_mut().enumerate() {
+            let x = x.add(2 * i * stride);
+            let dots = dots::<Q, 2>(weights, [x, x.add(stride)]);
+            for t in 0..2 {
+                add_product(&mut pair[t], dots[t], scales);
+            }
+        }
+        for sums in rest {
+            let [dots] = dots::<Q, 1>(weights, [x.add((T - 1) * stride)]);
+            add_product(sums, dots, scales);
+        }
     }
 
     #[inline(always)]
     unsafe fn restore<const T: usize>(_sums: &mut [Sums; T]) {}
 }
 
-/// Adds what `two` and `one` make of a block for two tokens and for one. Two, so that a machine that starts instructions in
-/// their order finds one that need not wait.
+/// `product += dots * scales`.
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `arrange`")]
-unsafe fn in_pairs<const T: usize>(
-    weights: &Weights,
-    x: *const i8,
-    stride: usize,
-    scales: Ints,
-    sums: &mut [Sums; T],
-    two: unsafe fn(&Weights, [*const i8; 2]) -> [Ints; 2],
-    one: unsafe fn(&Weights, [*const i8; 1]) -> [Ints; 1],
-) {
-    let (pairs, rest) = sums.as_chunks_mut::<2>();
-    for (i, pair) in pairs.iter_mut().enumerate() {
-        let x = x.add(2 * i * stride);
-        let dots = two(weights, [x, x.add(stride)]);
-        for t in 0..2 {
-            for rows in 0..2 {
-                pair[t].product[rows] = vmlaq_s32(pair[t].product[rows], dots[t][rows], scales[rows]);
-            }
-        }
-    }
-    for sums in rest {
-        let [dots] = one(weights, [x.add((T - 1) * stride)]);
-        for rows in 0..2 {
-            sums.product[rows] = vmlaq_s32(sums.product[rows], dots[rows], scales[rows]);
-        }
+unsafe fn add_product(sums: &mut Sums, dots: Ints, scales: Ints) {
+    for rows in 0..2 {
+        sums.product[rows] = vmlaq_s32(sums.product[rows], dots[rows], scales[rows]);
     }
 }
 
-/// `Σ q x` of a block of q4 weights for `N` tokens. The eight products that a 16-bit lane takes up fit, and so does the sum of two
+/// `Σ q x` of a block for `N` tokens.
+#[inline(always)]
+unsafe fn dots<Q: Blocks, const N: usize>(weights: &Weights, x: [*const i8; N]) -> [Ints; N] {
+    // SAFETY: the caller's duty.
+    unsafe { if Q::DTYPE == DType::Q4 { q4_dots(weights, x) } else { q8_dots(weights, x) } }
+}
+
+/// [`dots`] of q4 weights. The eight products that a 16-bit lane takes up fit, and so does the sum of two
 /// lanes; see [`kinglet_quant::q4`].
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `arrange`")]
@@ -107,7 +98,7 @@ unsafe fn q4_dots<const N: usize>(weights: &Weights, x: [*const i8; N]) -> [Ints
     dots
 }
 
-/// The same of q8 weights. Two products fit 16 bits and three do not, so that pairs go to 32 bits; see [`kinglet_quant::q8`].
+/// [`dots`] of q8 weights. Two products fit 16 bits and three do not, so that pairs go to 32 bits; see [`kinglet_quant::q8`].
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `arrange`")]
 unsafe fn q8_dots<const N: usize>(weights: &Weights, x: [*const i8; N]) -> [Ints; N] {
