@@ -99,8 +99,8 @@ struct Board {
     memory: [f64; 2],
 }
 
-/// Bandwidths of the Raspberries are what programs have been seen to read, that of the Jetson is its data sheet's and 70 %
-/// of it.
+/// Bandwidths are assumptions: for the Raspberries what a program may hope for from chips of 12.8 and 17.1 GB/s, for the
+/// Jetson 70 % to all of its data sheet's.
 const BOARDS: &[Board] = &[
     Board { name: "Raspberry Pi 4", core: "A72", cores: 4.0, ghz: 1.8, memory: [3.0, 4.0] },
     Board { name: "Raspberry Pi 5", core: "A76", cores: 4.0, ghz: 2.4, memory: [12.0, 15.0] },
