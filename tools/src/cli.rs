@@ -13,6 +13,7 @@ mod divergence;
 mod embedded;
 mod engine;
 mod generate;
+mod hardware;
 mod inspect;
 mod memory;
 mod options;

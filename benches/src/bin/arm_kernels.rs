@@ -4,18 +4,19 @@
 //! arm_kernels ISA KERNEL ROWS COLS TOKENS
 //! ```
 //!
-//! Prints what the call works on: `multiply-adds N` or `values N`, and for products `bytes N`, those of the weights. For
-//! attention, ROWS are positions, COLS channels and TOKENS query rows; other kernels take TOKENS vectors of COLS, and no ROWS.
+//! Prints what the call works on: `multiply-adds N` or `values N`, for products `bytes N`, those of the weights, and `terms N`,
+//! the vectors that stand for each token. For attention, ROWS are positions, COLS channels and TOKENS query rows; other
+//! kernels take TOKENS vectors of COLS, and no ROWS.
 //! `cargo xtask arm-cycles` runs it under QEMU; elsewhere than on AArch64 there are no markers.
 
 #![deny(unsafe_code)]
 
 use kinglet::isa::Isa;
-use kinglet::kernels::attention::{BLOCK, CacheF32, CacheI8, Partials, QueriesF32, QueriesI8, Reach};
+use kinglet::kernels::attention::{BLOCK, CacheF32, CacheI8, MAX_HEAD_DIM, Partials, QueriesF32, QueriesI8, Reach, SPAN};
 use kinglet::kernels::{Activation, Kernels};
 use kinglet::tensor::{Matrix, Outputs};
 use kinglet_benches::data::{Acts, Random};
-use kinglet_quant::DType;
+use kinglet_quant::{DType, act};
 use std::hint::black_box;
 use std::process::ExitCode;
 
@@ -47,6 +48,9 @@ fn run(args: &[String]) -> Result<(), String> {
         text.parse().ok().filter(|n| (1..=65_536).contains(n)).ok_or_else(|| format!("{name}: expected 1 to 65536, got {text:?}"))
     };
     let shape = Shape { rows: number("ROWS", rows)?, cols: number("COLS", cols)?, tokens: number("TOKENS", tokens)? };
+    if kernel.starts_with("attend") && shape.rows > SPAN {
+        return Err(format!("ROWS of {kernel}: expected at most the {SPAN} positions of a span, got {}", shape.rows));
+    }
     match kernel.as_str() {
         "matmul_q4" => matmul(kernels, DType::Q4, shape),
         "matmul_q8" => matmul(kernels, DType::Q8, shape),
@@ -81,16 +85,18 @@ fn mark<const HINT: u8>() {
 
 fn matmul(kernels: &Kernels, dtype: DType, Shape { rows, cols, tokens }: Shape) {
     let mut random = Random(0x9e37_79b9);
-    let x = random.floats(tokens * cols);
+    let terms = act::terms(dtype);
+    let vectors = tokens * terms;
+    let x = random.floats(vectors * cols);
     let weights = random.weights(dtype, rows, cols);
     let w = Matrix::new(dtype, rows, cols, weights.bytes()).expect("fitting bytes");
-    let mut acts = Acts::new(tokens, cols);
+    let mut acts = Acts::new(vectors, cols);
     let mut room = acts.room();
     (kernels.quantise)(&x, &mut room);
     let acts = room.view();
     let mut out = vec![0.0; rows * tokens];
     traced(|| {
-        let mut out = Outputs::new(rows, tokens, black_box(&mut out)).expect("a fitting buffer");
+        let mut out = Outputs::sums(rows, tokens, terms, black_box(&mut out)).expect("a fitting buffer");
         match dtype {
             DType::Q4 => (kernels.matmul_q4)(&w, &acts, &mut out),
             DType::Q8 => (kernels.matmul_q8)(&w, &acts, &mut out),
@@ -98,12 +104,12 @@ fn matmul(kernels: &Kernels, dtype: DType, Shape { rows, cols, tokens }: Shape) 
             DType::F32 => (kernels.matmul_f32)(&w, &x, &mut out),
         }
     });
-    println!("multiply-adds {}\nbytes {}", rows * cols * tokens, weights.bytes().len());
+    println!("multiply-adds {}\nbytes {}\nterms {terms}", rows * cols * vectors, weights.bytes().len());
 }
 
 fn attend_i8(kernels: &Kernels, Shape { rows: positions, cols: head_dim, tokens }: Shape) -> Result<(), String> {
-    if head_dim % 8 != 0 || head_dim > kinglet::kernels::attention::MAX_HEAD_DIM {
-        return Err(format!("COLS of attend_i8: expected a multiple of 8 up to 256, got {head_dim}"));
+    if head_dim % 8 != 0 || head_dim > MAX_HEAD_DIM {
+        return Err(format!("COLS of attend_i8: expected a multiple of 8 up to {MAX_HEAD_DIM}, got {head_dim}"));
     }
     let stored = positions.next_multiple_of(BLOCK);
     let mut random = Random(11);

@@ -65,6 +65,14 @@ pub(super) trait Eight: Copy {
     fn plus(self, other: Self) -> Self;
     /// `other` where it is greater than `self`, else `self`.
     fn or_greater(self, other: Self) -> Self;
+
+    /// `x[p] = exp(x[p] - max)`, of which no difference is above 0.
+    #[inline(always)]
+    fn exps(x: &mut [f32; BLOCK], max: f32) {
+        for p in 0..BLOCK {
+            x[p] = math::exp_nonpositive(x[p] - max);
+        }
+    }
 }
 
 impl Eight for Lanes {
@@ -167,9 +175,7 @@ fn soften<E: Eight, const R: usize>(
         c[r] = if max[r] == f32::NEG_INFINITY { 0.0 } else { factor };
     }
     for r in 0..R {
-        for p in 0..BLOCK {
-            scores[r][p] = math::exp_nonpositive(scores[r][p] - m[r]);
-        }
+        E::exps(&mut scores[r], m[r]);
     }
     fill_outside(scores, ranges, 0.0);
     for r in 0..R {

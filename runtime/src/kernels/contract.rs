@@ -679,6 +679,25 @@ fn attend_i8(kernels: &Kernels) -> Outcome {
             }
         }
     }
+    // Queries of 0 give every position the same score, and these value scales lie between two weights: ties are rounded.
+    let (head_dim, positions) = (16, 2 * BLOCK);
+    let quants = random.quants(2 * positions * head_dim);
+    let (keys, values) = quants.split_at(positions * head_dim);
+    let (key_scales, value_scales) = (random.floats(positions), to_quantise(&mut random, "halves", positions));
+    let cache = CacheI8 { head_dim, keys, key_scales: &key_scales, values, value_scales: value_scales.payload() };
+    for rows in QUERY_ROWS {
+        let (quants, scales) = (vec![0; rows * head_dim], random.floats(rows));
+        let reach = vec![Reach { start: 0, end: positions }; rows];
+        let queries = QueriesI8 { quants: &quants, scales: &scales, reach: &reach };
+        compare_partials(
+            rows,
+            head_dim,
+            |out| (scalar::KERNELS.attend_i8)(&cache, &queries, 0, out),
+            |out| (kernels.attend_i8)(&cache, &queries, 0, out),
+        )
+        .map_err(named(|| format!("{rows} rows, weights between two numbers")))?;
+        cases += 1;
+    }
     Ok(cases)
 }
 

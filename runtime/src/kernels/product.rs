@@ -21,7 +21,7 @@ pub(super) trait Product {
     const TILES: usize;
     /// Registers of rows in a register tile of a batch: 1 or 2.
     const REGISTERS: usize;
-    /// Tokens in a register tile of a batch: 4, 6 or 16.
+    /// Tokens in a register tile of a batch: 4, 6, 12 or 16.
     const TOKENS: usize;
     /// The eight lanes of each tile of a register, as f32.
     type Floats: Copy;
@@ -49,6 +49,7 @@ pub(super) struct Operands<const P: usize> {
     /// The first tile of each register, head first.
     pub(super) tiles: [*const u8; P],
     /// From there to the second tile; 0 where there is none, so that the first is read twice.
+    #[cfg_attr(target_arch = "aarch64", expect(dead_code, reason = "no register there has rows of two tiles"))]
     pub(super) strides: [usize; P],
     quants: *const i8,
     scales: *const f32,
@@ -157,6 +158,7 @@ fn rows<Q: Product, const P: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outp
         let left = tokens.end - t;
         t += match left.min(Q::TOKENS) {
             16.. => register_tile::<Q, P, 16>(w, x, out, tile, t),
+            12.. if Q::TOKENS == 12 => register_tile::<Q, P, 12>(w, x, out, tile, t),
             8.. => register_tile::<Q, P, 8>(w, x, out, tile, t),
             // Two more would be left over: 8 is 4 and 4.
             6.. if Q::TOKENS == 6 && left % 6 == 2 => register_tile::<Q, P, 4>(w, x, out, tile, t),

@@ -1,11 +1,18 @@
 //! `kinglet bench`: tokens a second, against what the machine's memory allows.
 
+mod report;
+
 use super::bandwidth::Probe;
 use super::divergence::Mean;
 use super::engine::{self, Machine};
-use super::options::{self, DEFAULT_BATCH, positive};
+use super::hardware::Hardware;
+use super::hardware::affinity::{self, Granted};
+use super::hardware::cores::Cores;
+use super::hardware::root::Root;
+use super::hardware::watch::{Log, watch};
+use super::options::{self, DEFAULT_BATCH, MAX_THREADS, positive};
 use super::out::{Done, Failure, Progress, error, interrupt, note, say, text, usage};
-use super::text::{Align, Table, hex, rate, size, thousands};
+use super::text::{hex, rate};
 use super::{Global, memory};
 use crate::golden::token;
 use kinglet::kv::CacheType;
@@ -13,7 +20,9 @@ use kinglet::model::Model;
 use kinglet::session::{Options, Plan, Session};
 use kinglet::spec::Spec;
 use kinglet::tokenizer::TokenId;
+use report::{Moment, Report};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -22,13 +31,21 @@ use std::time::Instant;
 #[command(after_help = "\
 Examples:
   kinglet bench -m smol.kgl
+  kinglet bench -m smol.kgl -d 0,4096                    a row for docs/boards.md stands at the end
   kinglet bench -m smol.kgl -p 512 -n 128 -d 0,4096 -r 5 -t 1,2 -o json
 
 pp512 evaluates 512 tokens at once, tg128 128 tokens one by one; `@ d4096` behind 4,096 tokens of context. Loading and \
 one run to warm up are not counted. GB/s are the weights and the cache that a generated token reads; `of memory` is \
 their share of what the same threads read from memory without computing (above 100 % what is read stays in caches). \
 Peak RSS counts mapped weights. `logits` is the start of the SHA-256 of the last logits: the tokens are the same in \
-every run, so that the same file gives the same digest on every machine, at every number of threads and batch size.")]
+every run, so that the same file gives the same digest on every machine, at every number of threads and batch size.
+
+Below the table stands what the machine tells of itself: board, CPU, the cores used; clocks, temperature and throttling \
+before, during and after; energy of the counted runs, if there is a sensor that is known: INA3221 rails (Jetson; VDD_IN is the \
+whole module), the power chip of a Raspberry Pi 5 (`vcgencmd pmic_read_adc`: its rails, not USB or fan), RAPL counters \
+(x86; the processor; mostly for root only). `–` in the row, `null` in JSON and an empty cell in CSV mean that the machine does not \
+tell. Where cores differ, the threads are kept on the fast ones; -t above their number takes all. A mask set by taskset or a \
+container is kept.")]
 pub(crate) struct BenchArgs {
     /// Model file (.kgl)
     #[arg(short = 'm', long, value_name = "FILE")]
@@ -50,7 +67,7 @@ pub(crate) struct BenchArgs {
     #[arg(short = 'r', long, value_name = "N", default_value_t = 5, value_parser = positive)]
     repetitions: usize,
 
-    /// Threads [default: the physical cores]
+    /// Threads [default: the fast cores that this process may use]
     #[arg(short = 't', long, value_name = "N,...", value_delimiter = ',', value_parser = options::threads)]
     threads: Vec<usize>,
 
@@ -65,6 +82,10 @@ pub(crate) struct BenchArgs {
     /// Form of the result
     #[arg(short = 'o', long, value_name = "FORM", default_value = "md", value_parser = ["md", "json", "csv"])]
     output: String,
+
+    /// Read what the machine tells of itself below FOLDER, not below /; for tests of that reading
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    sysroot: Option<PathBuf>,
 }
 
 /// A row of the result.
@@ -96,6 +117,17 @@ struct Row {
     bytes_per_token: Option<f64>,
     peak_rss: Option<u64>,
     hash: String,
+    /// Of all repetitions together.
+    seconds: f64,
+    /// What the machine told meanwhile.
+    log: Log,
+}
+
+impl Row {
+    /// Tokens of all repetitions together.
+    fn all_tokens(&self) -> f64 {
+        self.test.tokens as f64 * self.speed.count() as f64
+    }
 }
 
 /// The digest of logits, as their bits stand in little-endian memory.
@@ -122,34 +154,6 @@ fn cache_bytes(spec: &Spec<'_>, cache: CacheType, position: usize) -> f64 {
     (0..stack.len()).map(layer).sum::<usize>() as f64
 }
 
-const COLUMNS: &[(&str, Align)] = &[
-    ("model", Align::Left),
-    ("size", Align::Right),
-    ("isa", Align::Left),
-    ("threads", Align::Right),
-    ("cache", Align::Left),
-    ("test", Align::Left),
-    ("t/s ± sd", Align::Right),
-    ("GB/s", Align::Right),
-    ("of memory", Align::Right),
-    ("peak RSS", Align::Right),
-    ("logits", Align::Left),
-];
-const CSV_COLUMNS: &[(&str, Align)] = &[
-    ("model", Align::Left),
-    ("file_bytes", Align::Right),
-    ("isa", Align::Left),
-    ("threads", Align::Right),
-    ("cache", Align::Left),
-    ("test", Align::Left),
-    ("tokens_per_second", Align::Right),
-    ("tokens_per_second_sd", Align::Right),
-    ("gigabytes_per_second", Align::Right),
-    ("memory_share", Align::Right),
-    ("peak_rss_bytes", Align::Right),
-    ("logits", Align::Left),
-];
-
 fn one(session: &mut Session<'_, '_>, tokens: &[TokenId], test: Test) -> Result<(f64, String), Failure> {
     session.truncate(test.depth).map_err(error)?;
     let tokens = &tokens[test.depth..];
@@ -167,7 +171,14 @@ fn one(session: &mut Session<'_, '_>, tokens: &[TokenId], test: Test) -> Result<
     }
 }
 
-fn measure(args: &BenchArgs, model: &Model<'_>, machine: &Machine, test: Test) -> Result<Row, Failure> {
+fn measure(
+    args: &BenchArgs,
+    model: &Model<'_>,
+    machine: &Machine,
+    hardware: &Hardware,
+    elsewhere: &[usize],
+    test: Test,
+) -> Result<Row, Failure> {
     memory::reset_peak();
     let context = test.context()?;
     let cache = engine::cache_type(&args.cache);
@@ -182,21 +193,26 @@ fn measure(args: &BenchArgs, model: &Model<'_>, machine: &Machine, test: Test) -
     let mut progress = Progress::new((args.repetitions as u64).saturating_add(1), "bench");
     let (_, hash) = one(&mut session, &tokens, test)?;
     progress.advance(1, test.name());
-    let mut speed = Mean::default();
-    for _ in 0..args.repetitions {
-        let (seconds, again) = one(&mut session, &tokens, test)?;
-        if again != hash {
-            return Err(error(format_args!("{}: a repetition gave other logits: expected {hash}, got {again}", test.name())));
+    let (measured, log) = watch(hardware, elsewhere, || {
+        let (mut speed, mut sum) = (Mean::default(), 0.0);
+        for _ in 0..args.repetitions {
+            let (seconds, again) = one(&mut session, &tokens, test)?;
+            if again != hash {
+                return Err(error(format_args!("{}: a repetition gave other logits: expected {hash}, got {again}", test.name())));
+            }
+            speed.add(rate(test.tokens, seconds));
+            sum += seconds;
+            progress.advance(1, format!("{} {:.1} t/s", test.name(), speed.mean()));
+            if interrupt::asked() {
+                return Err(Failure::Interrupted);
+            }
         }
-        speed.add(rate(test.tokens, seconds));
-        progress.advance(1, format!("{} {:.1} t/s", test.name(), speed.mean()));
-        if interrupt::asked() {
-            return Err(Failure::Interrupted);
-        }
-    }
+        Ok((speed, sum))
+    });
+    let (speed, seconds) = measured?;
     let read = |spec| model.bytes_per_token() as f64 + cache_bytes(spec, cache, test.depth + test.tokens / 2);
     let bytes_per_token = test.generate.then(|| read(model.spec()));
-    Ok(Row { test, threads: machine.threads, speed, bytes_per_token, peak_rss: memory::peak_rss(), hash })
+    Ok(Row { test, threads: machine.threads, speed, bytes_per_token, peak_rss: memory::peak_rss(), hash, seconds, log })
 }
 
 pub(crate) fn run(global: Global, args: &BenchArgs) -> Done {
@@ -217,82 +233,76 @@ pub(crate) fn run(global: Global, args: &BenchArgs) -> Done {
     for test in &tests {
         test.context()?;
     }
-    let mut threads = args.threads.clone();
-    if threads.is_empty() {
-        threads.push(options::default_threads());
-    }
-    let (mut rows, mut isa) = (Vec::new(), "");
-    for &threads in &threads {
-        let machine = Machine::new(global, Some(threads))?;
+    let root = args.sysroot.as_deref().map_or_else(Root::system, Root::at);
+    let hardware = Hardware::read(root);
+    let is_here = hardware.root.is_system();
+    let granted = if is_here { affinity::granted().clone() } else { Granted { cpus: None, threads: MAX_THREADS } };
+    let asked: Vec<Option<usize>> = if args.threads.is_empty() { vec![None] } else { args.threads.iter().copied().map(Some).collect() };
+    let cores: Vec<Cores> = asked.into_iter().map(|threads| Cores::among(&hardware.cpus, &granted, threads)).collect();
+    let before = Moment::now(&hardware);
+    let (mut rows, mut isa): (Vec<Row>, _) = (Vec::new(), "");
+    let mut log: Option<Log> = None;
+    for cores in &cores {
+        // Of another machine's cores only the number can be had here.
+        let machine = if is_here { Machine::on(global, cores.clone())? } else { Machine::anywhere(global, cores.threads)? };
+        let elsewhere = if is_here { cores.others() } else { Vec::new() };
         isa = machine.kernels.isa.name();
         for &test in &tests {
-            rows.push(measure(args, &model, &machine, test)?);
+            let row = measure(args, &model, &machine, &hardware, &elsewhere, test)?;
+            match &mut log {
+                Some(log) => log.merge(row.log.clone()),
+                None => log = Some(row.log.clone()),
+            }
+            rows.push(row);
         }
     }
+    let after = Moment::now(&hardware);
     // After the rows, so that its buffer is in no row's peak.
     let probe = Probe::new();
-    let bandwidths: Vec<(usize, f64)> = threads.iter().map(|&t| (t, probe.measure(t))).collect();
+    let mut bandwidths = Vec::new();
+    for cores in &cores {
+        if is_here {
+            // Already said, if it could not be done.
+            let _ = cores.bind();
+        }
+        bandwidths.push((cores.threads, probe.measure(cores.threads)));
+    }
     drop(probe);
-    let bandwidth = |threads: usize| bandwidths.iter().find(|(t, _)| *t == threads).map_or(f64::NAN, |(_, b)| *b);
 
     for (threads, bytes) in &bandwidths {
         note!("memory read with {threads} thread{}: {:.1} GB/s", if *threads == 1 { "" } else { "s" }, bytes / 1e9);
     }
-    let name = args.model.file_stem().map_or_else(|| "model".into(), |s| s.to_string_lossy().into_owned());
-    let file_bytes = file.bytes().len() as u64;
-    if args.output == "json" {
-        let rows: Vec<serde_json::Value> = rows
-            .iter()
-            .map(|row| {
-                let bytes_a_second = row.bytes_per_token.map(|b| b * row.speed.mean());
-                serde_json::json!({
-                    "model": name, "file_bytes": file_bytes, "weight_bytes_per_token": model.bytes_per_token(),
-                    "version": env!("CARGO_PKG_VERSION"), "arch": std::env::consts::ARCH, "isa": isa, "threads": row.threads,
-                    "cache": args.cache, "batch": args.batch, "test": row.test.name(), "tokens": row.test.tokens, "depth": row.test.depth,
-                    "repetitions": row.speed.count(), "tokens_per_second": row.speed.mean(), "tokens_per_second_sd": row.speed.deviation(),
-                    "bytes_read_per_token": row.bytes_per_token, "bytes_read_per_second": bytes_a_second,
-                    "memory_bytes_per_second": bandwidth(row.threads), "memory_share": bytes_a_second.map(|b| b / bandwidth(row.threads)),
-                    "peak_rss_bytes": row.peak_rss, "logits": row.hash,
-                })
-            })
-            .collect();
-        return say!("{:#}", serde_json::Value::Array(rows));
+    let report = Report {
+        args,
+        name: args.model.file_stem().map_or_else(|| "model".into(), |s| s.to_string_lossy().into_owned()),
+        title: model.container().meta_value("name"),
+        file_bytes: file.bytes().len() as u64,
+        weight_bytes: model.bytes_per_token(),
+        build: super::build_id(),
+        dtype: most_weights(&model),
+        isa,
+        hardware: &hardware,
+        before,
+        after,
+        log,
+        cores,
+        rows,
+        bandwidths,
+    };
+    match args.output.as_str() {
+        "json" => say!("{:#}", report.json()),
+        "csv" => text(report.csv().as_bytes()),
+        _ => text(report.text().as_bytes()),
     }
-    let csv = args.output == "csv";
-    let mut table = Table::new(if csv { CSV_COLUMNS } else { COLUMNS });
-    for row in &rows {
-        let (speed, sd) = (row.speed.mean(), row.speed.deviation());
-        let bytes_a_second = row.bytes_per_token.map(|b| b * speed);
-        let share = bytes_a_second.map(|b| b / bandwidth(row.threads));
-        let mut cells =
-            vec![name.clone(), if csv { file_bytes.to_string() } else { size(file_bytes) }, isa.to_owned(), row.threads.to_string()];
-        cells.extend([args.cache.clone(), row.test.name()]);
-        if csv {
-            cells.extend([format!("{speed:.4}"), format!("{sd:.4}")]);
-            cells.extend([
-                bytes_a_second.map_or_else(String::new, |b| format!("{:.4}", b / 1e9)),
-                share.map_or_else(String::new, |s| format!("{s:.4}")),
-            ]);
-            cells.push(row.peak_rss.map_or_else(String::new, |b| b.to_string()));
-        } else {
-            cells.push(format!("{} ± {sd:.2}", grouped(speed)));
-            cells.push(bytes_a_second.map_or_else(|| "–".into(), |b| format!("{:.1}", b / 1e9)));
-            cells.push(share.map_or_else(|| "–".into(), |s| format!("{:.0} %", 100.0 * s)));
-            cells.push(row.peak_rss.map_or_else(|| "–".into(), size));
-        }
-        cells.push(row.hash.clone());
-        table.row(cells);
-    }
-    text(if csv { table.csv() } else { table.markdown() }.as_bytes())
 }
 
-/// `1234.56` as `1,234.56`.
-fn grouped(x: f64) -> String {
-    let text = format!("{x:.2}");
-    match text.split_once('.') {
-        Some((whole, part)) => format!("{}.{part}", whole.parse().map_or_else(|_| whole.to_owned(), thousands)),
-        None => text,
+/// The type that most weights have.
+fn most_weights(model: &Model<'_>) -> &'static str {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for entry in model.container().entries() {
+        *counts.entry(entry.dtype.name()).or_default() += (entry.tensor.rows as u64).saturating_mul(entry.tensor.cols as u64);
     }
+    counts.into_iter().max_by_key(|&(_, n)| n).map_or("", |(name, _)| name)
 }
 
 #[cfg(test)]
@@ -314,7 +324,6 @@ mod tests {
     fn names_are_those_that_people_paste() {
         assert_eq!(Test { generate: false, tokens: 512, depth: 0 }.name(), "pp512");
         assert_eq!(Test { generate: true, tokens: 128, depth: 4096 }.name(), "tg128 @ d4096");
-        assert_eq!(grouped(1234.567), "1,234.57");
         assert_eq!(Test { generate: false, tokens: 5, depth: 7 }.context().ok(), Some(12));
         assert!(Test { generate: false, tokens: 5, depth: usize::MAX }.context().is_err());
     }

@@ -185,13 +185,7 @@ pub(crate) fn run(global: Global, args: &ChatArgs) -> Done {
     }
     let mut input = Input::new();
     if input.is_terminal() {
-        note!(
-            "{} kernels, {} thread{}, context {}, seed {seed}; /help lists commands, Ctrl-D leaves",
-            machine.kernels.isa,
-            machine.threads,
-            if machine.threads == 1 { "" } else { "s" },
-            thousands(context as u64)
-        );
+        note!("{machine}, context {}, seed {seed}; /help lists commands, Ctrl-D leaves", thousands(context as u64));
     }
     while let Some(line) = input.next()? {
         match line.trim() {

@@ -24,7 +24,7 @@ pub(crate) struct DemoArgs {
     #[arg(short = 'n', long = "predict", value_name = "N", default_value_t = 96)]
     predict: usize,
 
-    /// Threads [default: the physical cores]
+    /// Threads [default: the fast cores that this process may use]
     #[arg(short = 't', long, value_name = "N", value_parser = options::threads)]
     threads: Option<usize>,
 
@@ -72,14 +72,11 @@ pub(crate) fn run(global: Global, args: &DemoArgs) -> Done {
         let story = writer.write(&tokens, limits, &mut chooser, &mut stops, &mut |piece| model_text(piece))?;
         let peak = memory::peak_rss().map_or_else(String::new, |peak| format!(", peak memory {}", size(peak)));
         say!(
-            "\n\n{dtype}: {} tokens, {:.0} tokens/s, {} to the first token, arena {}{peak}; {} kernels, {} thread{}",
+            "\n\n{dtype}: {} tokens, {:.0} tokens/s, {} to the first token, arena {}{peak}; {machine}",
             thousands(story.generated() as u64),
             story.speed(),
             duration(story.first_seconds()),
             size(plan.arena_bytes() as u64),
-            machine.kernels.isa,
-            machine.threads,
-            if machine.threads == 1 { "" } else { "s" },
         )?;
         if interrupt::asked() {
             return Err(Failure::Interrupted);

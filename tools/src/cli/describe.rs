@@ -1,6 +1,6 @@
 //! A model's spec in words.
 
-use super::text::thousands;
+use super::text::{ranges, thousands};
 use kinglet::spec::{Activation, AttnPositions, BlockSpec, Ffn, Head, Mask, Norm, NormPlace, Positions, RotaryScaling, Spec, StackKind};
 
 fn plural(n: u64, one: &str, many: &str) -> String {
@@ -62,18 +62,6 @@ pub(crate) fn spec(spec: &Spec<'_>) -> Vec<(String, String)> {
     lines.push(("head".to_owned(), words));
     lines.push(("context".to_owned(), format!("made for {}", plural(spec.context.into(), "position", "positions"))));
     lines
-}
-
-/// `[0, 1, 2, 5]` as `0-2, 5`.
-fn ranges(numbers: &[usize]) -> String {
-    let mut parts: Vec<(usize, usize)> = Vec::new();
-    for &n in numbers {
-        match parts.last_mut() {
-            Some((_, end)) if *end + 1 == n => *end = n,
-            _ => parts.push((n, n)),
-        }
-    }
-    parts.iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a}-{b}") }).collect::<Vec<_>>().join(", ")
 }
 
 fn norm_words(norm: Norm, eps: f32) -> String {

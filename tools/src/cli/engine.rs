@@ -1,6 +1,7 @@
 //! From a file to a session: what every command that runs a model does first.
 
-use super::options::{ModelArgs, default_threads};
+use super::hardware::cores::Cores;
+use super::options::ModelArgs;
 use super::out::{Failure, error, note};
 use super::text::size;
 use super::{Global, memory};
@@ -22,15 +23,45 @@ pub(crate) const LOGIT_ROWS: usize = 1;
 pub(crate) struct Machine {
     pub(crate) kernels: &'static Kernels,
     pub(crate) threads: usize,
+    /// Where the threads are kept, if they are.
+    cores: Option<Cores>,
     pub(crate) pool: Pool,
 }
 
 impl Machine {
-    /// The kernels of `--isa`, or the best; that many threads, or one per core.
+    /// The kernels of `--isa`, or the best; that many threads, or one for each fast core.
     pub(crate) fn new(global: Global, threads: Option<usize>) -> Result<Self, Failure> {
-        let threads = threads.unwrap_or_else(default_threads);
+        Self::on(global, Cores::choose(threads))
+    }
+
+    /// Threads on these cores. The calling thread, which works with them, stays on them too.
+    pub(crate) fn on(global: Global, cores: Cores) -> Result<Self, Failure> {
+        let bound = cores.bind();
+        if let Err(e) = &bound {
+            note!("kinglet: warning: the threads cannot be kept on {cores}: {e}");
+        }
+        let machine = Self { cores: bound.is_ok().then(|| cores.clone()), ..Self::anywhere(global, cores.threads)? };
+        if global.verbose {
+            note!("{machine}");
+        }
+        Ok(machine)
+    }
+
+    /// Threads on whatever cores the system gives them.
+    pub(crate) fn anywhere(global: Global, threads: usize) -> Result<Self, Failure> {
         let pool = Pool::new(threads).map_err(error)?;
-        Ok(Self { kernels: kernels(global)?, threads, pool })
+        Ok(Self { kernels: kernels(global)?, threads, cores: None, pool })
+    }
+}
+
+impl std::fmt::Display for Machine {
+    /// As in `neon kernels, 4 threads on 4 of 8 cores: Cortex-A76`; where no core is left out, without the cores.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} kernels, {} thread{}", self.kernels.isa, self.threads, if self.threads == 1 { "" } else { "s" })?;
+        match self.cores.as_ref().filter(|cores| cores.are_narrowed()) {
+            Some(cores) => write!(f, " on {cores}"),
+            None => Ok(()),
+        }
     }
 }
 

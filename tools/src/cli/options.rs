@@ -11,7 +11,7 @@ pub(crate) struct ModelArgs {
     #[arg(short = 'm', long, value_name = "FILE")]
     pub(crate) model: PathBuf,
 
-    /// Threads [default: the physical cores]
+    /// Threads [default: the fast cores that this process may use]
     #[arg(short = 't', long, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<usize>,
 
@@ -239,20 +239,6 @@ fn logit_bias(text: &str) -> Result<(u32, f32), String> {
         Some((id.parse().ok()?, bias))
     };
     parsed().ok_or_else(|| "expected a token id, a sign and a number, as in 15043+1 or 2-inf".to_owned())
-}
-
-/// Threads where nothing is asked for: one per physical core that this process may use.
-#[must_use]
-pub(crate) fn default_threads() -> usize {
-    let usable = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut cores = std::collections::BTreeSet::new();
-    for cpu in 0..1024 {
-        match std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")) {
-            Ok(siblings) => cores.insert(siblings),
-            Err(_) => break,
-        };
-    }
-    if cores.is_empty() { usable.min(MAX_THREADS) } else { usable.min(cores.len()).min(MAX_THREADS) }
 }
 
 /// The short options of more than one letter that llama.cpp has: only these whole words, before any `--`.

@@ -87,14 +87,7 @@ pub(crate) fn run(global: Global, args: &RunArgs) -> Done {
         .write(&tokens, limits, &mut chooser, &mut stops, &mut |piece| model_text(piece));
     let story = story?;
     text(b"\n")?;
-    note!(
-        "\nkinglet  {} kernels, {} thread{}, context {}, seed {seed}, loaded in {}",
-        machine.kernels.isa,
-        machine.threads,
-        if machine.threads == 1 { "" } else { "s" },
-        thousands(context as u64),
-        duration(load)
-    );
+    note!("\nkinglet  {machine}, context {}, seed {seed}, loaded in {}", thousands(context as u64), duration(load));
     story.note();
     if global.verbose {
         note_bytes(file.bytes().len(), arena_bytes);

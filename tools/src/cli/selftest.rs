@@ -74,7 +74,7 @@ pub(crate) fn run(global: Global, args: &SelftestArgs) -> Done {
         for &isa in &isas {
             let mut bad = Vec::new();
             for threads in 1..=args.threads {
-                let machine = Machine::new(Global { isa: Some(isa), ..global }, Some(threads))?;
+                let machine = Machine::anywhere(Global { isa: Some(isa), ..global }, threads)?;
                 for batch in BATCHES {
                     let got = hash(&model, &machine, batch)?;
                     if got != golden {

@@ -61,6 +61,40 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
+/// `[0, 1, 2, 5]` as `0-2, 5`.
+#[must_use]
+pub(crate) fn ranges(numbers: &[usize]) -> String {
+    let mut parts: Vec<(usize, usize)> = Vec::new();
+    for &n in numbers {
+        match parts.last_mut() {
+            Some((_, end)) if *end + 1 == n => *end = n,
+            _ => parts.push((n, n)),
+        }
+    }
+    parts.iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a}-{b}") }).collect::<Vec<_>>().join(", ")
+}
+
+/// A figure with three significant digits: `0.0123`, `4.56`, `78.9`, `1,234`.
+#[must_use]
+pub(crate) fn significant(x: f64) -> String {
+    let decimals = match x.abs() {
+        x if x >= 99.95 => 0,
+        x if x >= 9.995 => 1,
+        x if x >= 0.9995 => 2,
+        x if x >= 1e-6 => (2.0 - x.log10().floor()) as usize,
+        _ => 2,
+    };
+    grouped(x, decimals)
+}
+
+/// `1234.56` as `1,234.56`, with so many decimals.
+#[must_use]
+pub(crate) fn grouped(x: f64, decimals: usize) -> String {
+    let text = format!("{x:.decimals$}");
+    let (whole, part) = text.split_at(text.find('.').unwrap_or(text.len()));
+    format!("{}{part}", whole.parse().map_or_else(|_| whole.to_owned(), thousands))
+}
+
 /// How a column of a [`Table`] is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Align {
@@ -149,6 +183,21 @@ mod tests {
         for (seconds, expected) in cases {
             assert_eq!(duration(seconds), expected);
         }
+        let cases = [
+            (0.0, "0.00"),
+            (0.00123, "0.00123"),
+            (0.0999999, "0.1000"),
+            (1.0, "1.00"),
+            (45.67, "45.7"),
+            (1234.5, "1,234"),
+            (-2.5, "-2.50"),
+        ];
+        for (x, expected) in cases {
+            assert_eq!(significant(x), expected);
+        }
+        assert_eq!(grouped(1234.567, 2), "1,234.57");
+        assert_eq!(grouped(f64::NAN, 1), "NaN");
+        assert_eq!((ranges(&[0, 1, 2, 5]), ranges(&[])), ("0-2, 5".to_owned(), String::new()));
         assert_eq!(printable("a\u{1b}[31m\n"), "a\\u{1b}[31m\\n");
     }
 

@@ -1,5 +1,6 @@
 //! The gates of CI.
 
+use crate::arm::{self, LLVM};
 use crate::emulate;
 use crate::shell::{command, output, quiet_output, root, run, works};
 
@@ -24,7 +25,7 @@ impl Ran {
 
 /// Every gate, cheap ones first.
 pub(crate) const GATES: &[Gate] = &[
-    Gate { name: "setup", about: "install what the gates need: targets, QEMU, miri, cargo-fuzz", run: setup },
+    Gate { name: "setup", about: "install what the gates need: targets, QEMU, LLVM's tools, miri, cargo-fuzz", run: setup },
     Gate { name: "lint", about: "rustfmt, clippy and rustdoc without warnings", run: lint },
     Gate { name: "test", about: "cargo test --release", run: test },
     Gate { name: "features", about: "each feature set alone, and bare-metal targets without an allocator", run: features },
@@ -35,7 +36,12 @@ pub(crate) const GATES: &[Gate] = &[
                 no intrinsic out of line",
         run: isa,
     },
-    Gate { name: "arm", about: "the suites on the same four AArch64 CPUs under QEMU", run: arm },
+    Gate { name: "qemu", about: "the suites on the same four AArch64 CPUs under QEMU", run: emulate::suites },
+    Gate {
+        name: "cycles",
+        about: "cargo xtask arm-cycles --smoke: instructions of a product on AArch64, counted under QEMU and played by llvm-mca",
+        run: |_| arm::smoke(),
+    },
     Gate { name: "miri", about: "the rooms that cast and share memory, under miri", run: miri },
     Gate { name: "fuzz", about: "the fuzz targets, 60 s in all, from the committed corpus", run: fuzz },
 ];
@@ -77,6 +83,12 @@ fn setup(_: &mut Ran) -> Result<(), String> {
     if !works("qemu-aarch64 --version") || !works("qemu-x86_64 --version") {
         run(command("apt-get update -qq").env("DEBIAN_FRONTEND", "noninteractive"))?;
         run(command("apt-get install -y -qq --no-install-recommends qemu-user").env("DEBIAN_FRONTEND", "noninteractive"))?;
+    }
+    if !works(&format!("llvm-mca-{LLVM} --version")) {
+        run(command("apt-get update -qq").env("DEBIAN_FRONTEND", "noninteractive"))?;
+        run(command("apt-get install -y -qq --no-install-recommends")
+            .arg(format!("llvm-{LLVM}"))
+            .env("DEBIAN_FRONTEND", "noninteractive"))?;
     }
     if !works("cargo fuzz --version") {
         run(&mut command("cargo install --locked --quiet cargo-fuzz"))?;
@@ -135,10 +147,6 @@ fn isa(ran: &mut Ran) -> Result<(), String> {
         ran.add(format!("{} ({place})", found.join(", ")));
     }
     emulate::shipped(ran)
-}
-
-fn arm(ran: &mut Ran) -> Result<(), String> {
-    emulate::suites(ran)
 }
 
 /// Intrinsics that are functions of their own among the lines of `nm -C`. One that is called where it should be an

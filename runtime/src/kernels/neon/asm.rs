@@ -1,11 +1,64 @@
-//! Instructions whose intrinsics are not stable in the project's compiler, as assembly.
+//! Instructions whose intrinsics are not stable in the project's compiler (`vdotq_laneq_s32`, `vmmlaq_s32`), as assembly.
 //!
-//! A piece is what tokens do with the weights of a block, not one instruction: the compiler takes each piece for a call of
-//! unknown cost, and does not see how a hundred of them are best ordered and kept in registers.
+//! What touches only registers is `pure` and the compiler may move it as it moves an intrinsic. Where many follow each other, in
+//! the products, they are one piece of assembly: the compiler takes each piece for a call of unknown cost, and does not see how
+//! a hundred of them are best ordered and kept in registers.
 
 use super::products::{Ints, Sums, Weights};
-use core::arch::aarch64::int32x4_t;
+use core::arch::aarch64::{int8x16_t, int32x4_t};
 use core::arch::asm;
+use kinglet_quant::{q4, q8};
+
+/// `acc[i] + Σ w[4i + j] * x[4 LANE + j]`, `j` being 0 to 3: the four bytes of one lane of `x` meet those of every lane.
+///
+/// # Safety
+/// The machine has the features.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+pub(super) unsafe fn sdot_lane<const LANE: i32>(mut acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
+    // SAFETY: the features are enabled here.
+    unsafe {
+        asm!(
+            "sdot {acc:v}.4s, {w:v}.16b, {x:v}.4b[{lane}]",
+            acc = inout(vreg) acc,
+            w = in(vreg) w,
+            x = in(vreg) x,
+            lane = const LANE,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    acc
+}
+
+/// For rows `i` and `j` of two, of eight bytes each: `acc[2i + j] + Σ a[8i + k] * b[8j + k]`, `k` being 0 to 7.
+///
+/// # Safety
+/// The machine has the features.
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+pub(super) unsafe fn smmla(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: the features are enabled here.
+    unsafe {
+        asm!(
+            "smmla {acc:v}.4s, {a:v}.16b, {b:v}.16b",
+            acc = inout(vreg) acc,
+            a = in(vreg) a,
+            b = in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    acc
+}
+
+/// `v`, of which the compiler knows nothing: where it sees that bytes are never negative, it makes of a product of signed
+/// bytes one of 16-bit numbers, for half as many of which there is room in a register.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn opaque(mut v: int8x16_t) -> int8x16_t {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {v:v} */", v = inout(vreg) v, options(pure, nomem, nostack, preserves_flags)) };
+    v
+}
 
 macro_rules! sdot {
     ($sum:literal, $weights:literal, $x:literal, $i:literal) => {
@@ -14,8 +67,6 @@ macro_rules! sdot {
 }
 
 /// `dots` and the products of a block with the 32 activations at `x`.
-///
-/// Assembly because `vdotq_laneq_s32` is unstable (`stdarch_neon_dotprod`).
 ///
 /// # Safety
 /// There are 32 activations.
@@ -69,8 +120,6 @@ pub(super) unsafe fn sdot_block(dots: Ints, weights: &Weights, x: *const i8) -> 
 
 /// For the tokens whose 32 activations are at `x` and `y`: adds the products of a block to `sums[t].dots`, and those times
 /// `scales` to `sums[t].product`.
-///
-/// Assembly as in [`sdot_block`].
 ///
 /// # Safety
 /// There are 32 activations of each.
@@ -144,8 +193,6 @@ pub(super) unsafe fn sdot_two(weights: &Weights, x: *const i8, y: *const i8, sca
 /// As [`sdot_two`], with weights and sums as `smmla` has them: register `4k + r` of `weights` holds rows `2r` and `2r + 1`
 /// of inputs `8k..8k + 8`; lane `2t + i` of register `r` of the sums, counted through both tokens, is token `t` and row
 /// `2r + i`; `scales[r]` has the scales of these rows twice.
-///
-/// Assembly because `vmmlaq_s32` is unstable (`stdarch_neon_i8mm`).
 ///
 /// # Safety
 /// There are 32 activations of each.
@@ -239,3 +286,213 @@ pub(super) unsafe fn smmla_two(weights: &Weights, x: *const i8, y: *const i8, sc
         );
     }
 }
+
+/// Tokens of [`sdot_q4`] and [`sdot_q8`].
+pub(super) const TOKENS: usize = 12;
+
+/// [`sdot_q4`] or [`sdot_q8`].
+pub(super) type Twelve =
+    unsafe fn(weights: *const u8, blocks: usize, x: *const i8, stride: usize, scales: *const int32x4_t, out: *mut int32x4_t);
+
+/// Three tokens whose activations are at `$x`, `$y`, `$z`: sixteen inputs, with the weights of these in `v24` to `v27`.
+/// Three, so that no instruction waits for the one before.
+macro_rules! three {
+    ($x:literal $a:literal, $y:literal $b:literal, $z:literal $c:literal) => {
+        concat!(
+            "ldr q29, [{",
+            $x,
+            "}, {i}]\n",
+            "ldr q30, [{",
+            $y,
+            "}, {i}]\n",
+            "ldr q31, [{",
+            $z,
+            "}, {i}]\n",
+            three!($a, $b, $c, "v24", "0"),
+            three!($a, $b, $c, "v25", "1"),
+            three!($a, $b, $c, "v26", "2"),
+            three!($a, $b, $c, "v27", "3"),
+        )
+    };
+    ($a:literal, $b:literal, $c:literal, $weights:literal, $i:literal) => {
+        concat!(
+            "sdot ",
+            $a,
+            ".4s, ",
+            $weights,
+            ".16b, v29.4b[",
+            $i,
+            "]\n",
+            "sdot ",
+            $b,
+            ".4s, ",
+            $weights,
+            ".16b, v30.4b[",
+            $i,
+            "]\n",
+            "sdot ",
+            $c,
+            ".4s, ",
+            $weights,
+            ".16b, v31.4b[",
+            $i,
+            "]\n",
+        )
+    };
+}
+
+/// The products `$p`, `$q`, `$r` of three tokens, from their dots and the scales in `v28`.
+macro_rules! scaled {
+    ($op:literal, $p:literal $a:literal, $q:literal $b:literal, $r:literal $c:literal) => {
+        concat!($op, $p, ".4s, ", $a, ".4s, v28.4s\n", $op, $q, ".4s, ", $b, ".4s, v28.4s\n", $op, $r, ".4s, ", $c, ".4s, v28.4s\n")
+    };
+}
+
+/// A block: its first sixteen inputs, and then its last ones, where the products of three tokens follow on their last dots, so
+/// that the one pipe that has such products works all along.
+macro_rules! block {
+    ($load:literal, $op:literal) => {
+        concat!(
+            $load,
+            three!("x0" "v0", "x1" "v1", "x2" "v2"),
+            three!("x3" "v3", "x4" "v4", "x5" "v5"),
+            three!("x6" "v6", "x7" "v7", "x8" "v8"),
+            three!("x9" "v9", "x10" "v10", "x11" "v11"),
+            "add {i}, {i}, #16\n",
+            $load,
+            "ldr q28, [{scales}], #32\n",
+            three!("x0" "v0", "x1" "v1", "x2" "v2"),
+            scaled!($op, "v12" "v0", "v13" "v1", "v14" "v2"),
+            three!("x3" "v3", "x4" "v4", "x5" "v5"),
+            scaled!($op, "v15" "v3", "v16" "v4", "v17" "v5"),
+            three!("x6" "v6", "x7" "v7", "x8" "v8"),
+            scaled!($op, "v18" "v6", "v19" "v7", "v20" "v8"),
+            three!("x9" "v9", "x10" "v10", "x11" "v11"),
+            scaled!($op, "v21" "v9", "v22" "v10", "v23" "v11"),
+            "add {i}, {i}, #16\n",
+        )
+    };
+}
+
+macro_rules! group_of_twelve {
+    ($(#[$doc:meta])* $name:ident, $load:literal, $behind:expr) => {
+        $(#[$doc])*
+        ///
+        /// Twelve tokens, four rows: `out` of token `t`, four registers further on than that of the token before, becomes
+        /// `Σ s_b Σ q x` over `blocks` blocks from `weights` on, `scales` being less the next block's and two registers apart.
+        /// Activations of a token are `stride` bytes further on than those of the token before.
+        ///
+        /// The sums take up all registers but eight.
+        ///
+        /// # Safety
+        /// All of this is there, and `blocks` is not 0.
+        #[target_feature(enable = "neon,dotprod")]
+        pub(super) unsafe fn $name(
+            weights: *const u8,
+            blocks: usize,
+            x: *const i8,
+            stride: usize,
+            scales: *const int32x4_t,
+            out: *mut int32x4_t,
+        ) {
+            // SAFETY: instructions that the function's features have; the rest is the caller's duty.
+            unsafe {
+                asm!(
+                    "movi v0.4s, #0", "movi v1.4s, #0", "movi v2.4s, #0", "movi v3.4s, #0", "movi v4.4s, #0", "movi v5.4s, #0",
+                    "movi v6.4s, #0", "movi v7.4s, #0", "movi v8.4s, #0", "movi v9.4s, #0", "movi v10.4s, #0", "movi v11.4s, #0",
+                    block!($load, "mul "),
+                    "subs {blocks}, {blocks}, #1",
+                    "b.eq 3f",
+                    "2:",
+                    block!($load, "mla "),
+                    // Behind the second block of a unit come its scales and minima.
+                    "eor {behind}, {behind}, {unit_end}",
+                    "add {weights}, {weights}, {behind}",
+                    "subs {blocks}, {blocks}, #1",
+                    "b.ne 2b",
+                    "3:",
+                    "str q12, [{out}]", "str q13, [{out}, #64]", "str q14, [{out}, #128]", "str q15, [{out}, #192]",
+                    "str q16, [{out}, #256]", "str q17, [{out}, #320]", "str q18, [{out}, #384]", "str q19, [{out}, #448]",
+                    "str q20, [{out}, #512]", "str q21, [{out}, #576]", "str q22, [{out}, #640]", "str q23, [{out}, #704]",
+                    weights = inout(reg) weights => _,
+                    blocks = inout(reg) blocks => _,
+                    scales = inout(reg) scales => _,
+                    behind = inout(reg) 0_usize => _,
+                    i = inout(reg) 0_usize => _,
+                    unit_end = in(reg) $behind,
+                    out = in(reg) out,
+                    x0 = in(reg) x.add(0 * stride),
+                    x1 = in(reg) x.add(1 * stride),
+                    x2 = in(reg) x.add(2 * stride),
+                    x3 = in(reg) x.add(3 * stride),
+                    x4 = in(reg) x.add(4 * stride),
+                    x5 = in(reg) x.add(5 * stride),
+                    x6 = in(reg) x.add(6 * stride),
+                    x7 = in(reg) x.add(7 * stride),
+                    x8 = in(reg) x.add(8 * stride),
+                    x9 = in(reg) x.add(9 * stride),
+                    x10 = in(reg) x.add(10 * stride),
+                    x11 = in(reg) x.add(11 * stride),
+                    out("v0") _,
+                    out("v1") _,
+                    out("v2") _,
+                    out("v3") _,
+                    out("v4") _,
+                    out("v5") _,
+                    out("v6") _,
+                    out("v7") _,
+                    out("v8") _,
+                    out("v9") _,
+                    out("v10") _,
+                    out("v11") _,
+                    out("v12") _,
+                    out("v13") _,
+                    out("v14") _,
+                    out("v15") _,
+                    out("v16") _,
+                    out("v17") _,
+                    out("v18") _,
+                    out("v19") _,
+                    out("v20") _,
+                    out("v21") _,
+                    out("v22") _,
+                    out("v23") _,
+                    out("v24") _,
+                    out("v25") _,
+                    out("v26") _,
+                    out("v27") _,
+                    out("v28") _,
+                    out("v29") _,
+                    out("v30") _,
+                    out("v31") _,
+                    options(nostack),
+                );
+            }
+        }
+    };
+}
+
+group_of_twelve!(
+    /// q4 weights.
+    sdot_q4,
+    "ldr q24, [{weights}]\n\
+     ldr q26, [{weights}, #32]\n\
+     add {weights}, {weights}, #64\n\
+     movi v28.16b, #15\n\
+     ushr v25.16b, v24.16b, #4\n\
+     and v24.16b, v24.16b, v28.16b\n\
+     ushr v27.16b, v26.16b, #4\n\
+     and v26.16b, v26.16b, v28.16b\n",
+    q4::UNIT_BYTES - q4::QUANT_BYTES
+);
+
+group_of_twelve!(
+    /// q8 weights.
+    sdot_q8,
+    "ldr q24, [{weights}]\n\
+     ldr q25, [{weights}, #32]\n\
+     ldr q26, [{weights}, #64]\n\
+     ldr q27, [{weights}, #96]\n\
+     add {weights}, {weights}, #128\n",
+    q8::UNIT_BYTES - q8::QUANT_BYTES
+);

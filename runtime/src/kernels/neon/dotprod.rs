@@ -1,13 +1,12 @@
-//! The table for AArch64 with `FEAT_DotProd`: `sdot` adds four products of bytes to each 32-bit lane, the four activations
-//! being a quarter of a register.
+//! The table for AArch64 with `FEAT_DotProd`.
 
-use super::asm::{sdot_block, sdot_two};
-use super::products::{Ints, Level, Q4, Q8, Sums, Weights};
+use super::dots::{self, NeonDots};
+use super::products::{self, Q4, Q8};
 use crate::isa::{DotProd, Isa, dotprod_entry};
+use crate::kernels::attention::{CacheI8, Partials, QueriesI8};
 use crate::kernels::product::matmul;
-use crate::kernels::{Kernels, neon};
+use crate::kernels::{Kernels, attend, neon};
 use crate::tensor::{Acts, Matrix, Outputs};
-use core::arch::aarch64::*;
 
 /// The table, against the proof that this machine can run it.
 pub(in crate::kernels) fn kernels(_cpu: DotProd) -> &'static Kernels {
@@ -16,54 +15,10 @@ pub(in crate::kernels) fn kernels(_cpu: DotProd) -> &'static Kernels {
 }
 
 /// What the tables of larger instruction sets take over.
-pub(super) const KERNELS: Kernels = Kernels { isa: Isa::DotProd, matmul_q4, matmul_q8, ..neon::KERNELS };
+pub(super) const KERNELS: Kernels = Kernels { isa: Isa::DotProd, matmul_q4, matmul_q8, attend_i8, ..neon::KERNELS };
 
 dotprod_entry! {
-    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q4<Sdot>>;
-    fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q8<Sdot>>;
-}
-
-/// See [`Level`].
-pub(super) struct Sdot;
-
-impl Level for Sdot {
-    const RUNS_ON: bool = true;
-
-    #[inline(always)]
-    unsafe fn arrange<const T: usize>(weights: Weights) -> Weights {
-        weights
-    }
-
-    #[inline(always)]
-    unsafe fn add_q4<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
-        // SAFETY: the caller's duty.
-        unsafe { add(weights, x, stride, scales, sums) }
-    }
-
-    #[inline(always)]
-    unsafe fn add_q8<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
-        // SAFETY: the caller's duty.
-        unsafe { add(weights, x, stride, scales, sums) }
-    }
-
-    #[inline(always)]
-    unsafe fn restore<const T: usize>(_sums: &mut [Sums; T]) {}
-}
-
-/// [`Level::add_q4`] and [`Level::add_q8`].
-#[inline(always)]
-#[expect(unsafe_op_in_unsafe_fn, reason = "pointers and instructions throughout, under the one duty of the caller")]
-unsafe fn add<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
-    let (pairs, rest) = sums.as_chunks_mut::<2>();
-    for (i, pair) in pairs.iter_mut().enumerate() {
-        let x = x.add(2 * i * stride);
-        sdot_two(weights, x, x.add(stride), scales, pair);
-    }
-    // A token that is alone keeps its sums in registers from block to block.
-    for sums in rest {
-        sums.dots = sdot_block(sums.dots, weights, x.add((T - 1) * stride));
-        for half in 0..2 {
-            sums.product[half] = vmlaq_s32(sums.product[half], sums.dots[half], scales[half]);
-        }
-    }
+    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q4<products::sdot::Sdot>>;
+    fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q8<products::sdot::Sdot>>;
+    fn attend_i8(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_i8::<NeonDots<dots::sdot::Sdot>>;
 }

@@ -1,102 +1,22 @@
-//! The table for AArch64 with `FEAT_I8MM`: `smmla` multiplies two rows by two tokens, eight inputs at once.
+//! The table for AArch64 with `FEAT_I8MM`.
 
-use super::asm::smmla_two;
-use super::dotprod::{self, Sdot};
-use super::products::{Ints, Level, Q4, Q8, Sums, Weights};
+use super::dotprod;
+use super::dots::{self, NeonDots};
+use super::products::{self, Q4, Q8};
 use crate::isa::{I8mm, Isa, i8mm_entry};
-use crate::kernels::Kernels;
+use crate::kernels::attention::{CacheI8, Partials, QueriesI8};
 use crate::kernels::product::matmul;
+use crate::kernels::{Kernels, attend};
 use crate::tensor::{Acts, Matrix, Outputs};
-use core::arch::aarch64::*;
-use kinglet_quant::BLOCK;
 
 /// The table, against the proof that this machine can run it.
 pub(in crate::kernels) fn kernels(_cpu: I8mm) -> &'static Kernels {
-    static TABLE: Kernels = Kernels { isa: Isa::I8mm, matmul_q4, matmul_q8, ..dotprod::KERNELS };
+    static TABLE: Kernels = Kernels { isa: Isa::I8mm, matmul_q4, matmul_q8, attend_i8, ..dotprod::KERNELS };
     &TABLE
 }
 
 i8mm_entry! {
-    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q4<Smmla>>;
-    fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q8<Smmla>>;
-}
-
-/// See [`Level`]. One token has no second one to share a register with, and is left to [`Sdot`].
-struct Smmla;
-
-/// The sums of two tokens, four registers of dots and four of products: lane `2t + i` of register `r` is token `t` and row
-/// `2r + i`. They lie where the [`Sums`] of the two tokens do.
-type Pair = [[int32x4_t; 4]; 2];
-
-impl Level for Smmla {
-    const RUNS_ON: bool = true;
-
-    /// Eight inputs of rows `2r` and `2r + 1` in register `4k + r`.
-    #[inline(always)]
-    #[expect(unsafe_op_in_unsafe_fn, reason = "instructions throughout, under the one duty of the caller")]
-    unsafe fn arrange<const T: usize>(weights: Weights) -> Weights {
-        if T == 1 {
-            return weights;
-        }
-        let mut arranged = weights;
-        for k in 0..BLOCK / 8 {
-            for rows in 0..2 {
-                let (first, second) = (vreinterpretq_s32_s8(weights[2 * k][rows]), vreinterpretq_s32_s8(weights[2 * k + 1][rows]));
-                arranged[2 * k + rows] = [vreinterpretq_s8_s32(vzip1q_s32(first, second)), vreinterpretq_s8_s32(vzip2q_s32(first, second))];
-            }
-        }
-        arranged
-    }
-
-    #[inline(always)]
-    unsafe fn add_q4<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
-        // SAFETY: the caller's duty.
-        unsafe { add(weights, x, stride, scales, sums) }
-    }
-
-    #[inline(always)]
-    unsafe fn add_q8<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
-        // SAFETY: the caller's duty.
-        unsafe { add(weights, x, stride, scales, sums) }
-    }
-
-    #[inline(always)]
-    #[expect(unsafe_op_in_unsafe_fn, reason = "as in `arrange`")]
-    unsafe fn restore<const T: usize>(sums: &mut [Sums; T]) {
-        for two in sums.as_chunks_mut::<2>().0 {
-            let [_, product] = *pair(two);
-            for half in 0..2 {
-                let (first, second) = (vreinterpretq_s64_s32(product[2 * half]), vreinterpretq_s64_s32(product[2 * half + 1]));
-                two[0].product[half] = vreinterpretq_s32_s64(vzip1q_s64(first, second));
-                two[1].product[half] = vreinterpretq_s32_s64(vzip2q_s64(first, second));
-            }
-        }
-    }
-}
-
-/// [`Level::add_q4`] and [`Level::add_q8`].
-#[inline(always)]
-#[expect(unsafe_op_in_unsafe_fn, reason = "as in `arrange`")]
-unsafe fn add<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
-    if T == 1 {
-        return Sdot::add_q4(weights, x, stride, scales, sums);
-    }
-    let scales = scales.map(|scales| vreinterpretq_s64_s32(scales));
-    let mut twice = [vdupq_n_s32(0); 4];
-    for half in 0..2 {
-        twice[2 * half] = vreinterpretq_s32_s64(vzip1q_s64(scales[half], scales[half]));
-        twice[2 * half + 1] = vreinterpretq_s32_s64(vzip2q_s64(scales[half], scales[half]));
-    }
-    for (i, two) in sums.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-        let x = x.add(2 * i * stride);
-        smmla_two(weights, x, x.add(stride), twice, pair(two));
-    }
-}
-
-/// The sums of two tokens as a [`Pair`].
-#[inline(always)]
-fn pair(two: &mut [Sums; 2]) -> &mut Pair {
-    const { assert!(size_of::<[Sums; 2]>() == size_of::<Pair>() && align_of::<Sums>() == align_of::<Pair>()) };
-    // SAFETY: both are eight registers and nothing else.
-    unsafe { &mut *core::ptr::from_mut(two).cast::<Pair>() }
+    fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q4<products::smmla::Smmla>>;
+    fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q8<products::smmla::Smmla>>;
+    fn attend_i8(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_i8::<NeonDots<dots::smmla::Smmla>>;
 }

@@ -4,6 +4,10 @@
 //! stream past, so that a register tile may have many tokens: only a token or two, and not their sums, are in registers.
 //! A [`Level`] supplies the exact integer sums; the floats are here.
 
+pub(super) mod sdot;
+pub(super) mod smmla;
+pub(super) mod smull;
+
 use crate::kernels::product::{Operands, Product};
 use core::arch::aarch64::*;
 use core::marker::PhantomData;
@@ -29,12 +33,21 @@ pub(super) struct Sums {
     pub(super) product: Ints,
 }
 
+impl Sums {
+    /// The sums of nothing.
+    // SAFETY: any bits are integers.
+    pub(super) const ZERO: Self = unsafe { core::mem::zeroed() };
+}
+
 /// What an instruction set supplies.
 ///
 /// # Safety
 /// These may be called only where the instructions are, with activations that are there: 32 at `x` and as many at each of `T`
 /// distances of `stride`.
-pub(super) trait Level {
+pub(super) trait Level: Sized {
+    /// Tokens in a register tile of a batch: 12 or 16.
+    const TOKENS: usize;
+
     /// Whether `dots` run on through a group, so that they need not be cleared for each block. Scales are then those of
     /// the block less those of the next: where `D_b` is the sum up to and with block `b`, and the last one's next scale is
     /// 0, `Σ s_b (D_b - D_{b-1}) = Σ (s_b - s_{b+1}) D_b`. That is exact, as all of it is arithmetic modulo 2^32 and the left
@@ -50,12 +63,23 @@ pub(super) trait Level {
     /// The same of q8 weights.
     unsafe fn add_q8<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]);
 
+    /// The sums of a group of q4 weights: `product` of every token is `Σ s_b Σ q x`, in the order of the rows.
+    #[inline(always)]
+    unsafe fn q4<const P: usize, const T: usize>(o: &Operands<P>, group: usize, sums: &mut [[Sums; T]; P]) {
+        // SAFETY: the caller's duty.
+        unsafe { block_by_block::<Self, Q4<Self>, P, T>(o, group, sums) }
+    }
+
+    /// The same of q8 weights.
+    #[inline(always)]
+    unsafe fn q8<const P: usize, const T: usize>(o: &Operands<P>, group: usize, sums: &mut [[Sums; T]; P]) {
+        // SAFETY: the caller's duty.
+        unsafe { block_by_block::<Self, Q8<Self>, P, T>(o, group, sums) }
+    }
+
     /// Puts `product` of every token back into the order of the rows.
     unsafe fn restore<const T: usize>(sums: &mut [Sums; T]);
 }
-
-/// The most tokens in a register tile.
-const TOKENS: usize = 16;
 
 /// q4 weights; see [`Product`].
 pub(super) struct Q4<L>(PhantomData<L>);
@@ -66,32 +90,22 @@ impl<L: Level> Product for Q4<L> {
     const UNIT_BYTES: usize = q4::UNIT_BYTES;
     const TILES: usize = 1;
     const REGISTERS: usize = 1;
-    const TOKENS: usize = TOKENS;
+    const TOKENS: usize = L::TOKENS;
     type Floats = Floats;
 
     #[inline(always)]
     #[expect(unsafe_op_in_unsafe_fn, reason = "pointers and instructions throughout, under the one duty of the caller")]
     unsafe fn outputs<const P: usize, const T: usize>(o: &Operands<P>) -> [[Floats; T]; P] {
+        let mut sums = [[Sums::ZERO; T]; P];
         let mut products = [[[vdupq_n_f32(0.0); 2]; T]; P];
         let mut minima = products;
         for group in 0..o.groups() {
-            let mut sums = [[Sums { dots: zero(), product: zero() }; T]; P];
-            for b in o.blocks(group) {
-                if b % 2 == 0 {
-                    o.prefetch::<Self>(b / 2);
-                }
-                for p in 0..P {
-                    let scales = scales::<Self, P>(o, p, group, b, q4::SCALES_AT, L::RUNS_ON);
-                    let weights = L::arrange::<T>(unpack(o.unit::<Self>(p, b / 2).add(q4::QUANT_BYTES / 2 * (b % 2))));
-                    L::add_q4(&weights, o.quants(0, b * BLOCK), o.stride(), scales, &mut sums[p]);
-                }
-            }
+            L::q4::<P, T>(o, group, &mut sums);
             for p in 0..P {
-                L::restore(&mut sums[p]);
-                for t in 0..T {
-                    products[p][t] = add_scaled(products[p][t], sums[p][t].product, o.scale(t, group));
+                match o.units(group).len() {
+                    UNITS => add_group::<Self, P, T, UNITS>(o, p, group, &sums[p], &mut products[p], &mut minima[p]),
+                    _ => add_group::<Self, P, T, 1>(o, p, group, &sums[p], &mut products[p], &mut minima[p]),
                 }
-                add_minima::<Self, P, T>(o, p, group, &mut minima[p]);
             }
         }
         for p in 0..P {
@@ -123,29 +137,22 @@ impl<L: Level> Product for Q8<L> {
     const UNIT_BYTES: usize = q8::UNIT_BYTES;
     const TILES: usize = 1;
     const REGISTERS: usize = 1;
-    const TOKENS: usize = TOKENS;
+    const TOKENS: usize = L::TOKENS;
     type Floats = Floats;
 
     #[inline(always)]
     #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
     unsafe fn outputs<const P: usize, const T: usize>(o: &Operands<P>) -> [[Floats; T]; P] {
+        let mut sums = [[Sums::ZERO; T]; P];
         let mut products = [[[vdupq_n_f32(0.0); 2]; T]; P];
         for group in 0..o.groups() {
-            let mut sums = [[Sums { dots: zero(), product: zero() }; T]; P];
-            for b in o.blocks(group) {
-                if b % 2 == 0 {
-                    o.prefetch::<Self>(b / 2);
-                }
-                for p in 0..P {
-                    let scales = scales::<Self, P>(o, p, group, b, q8::SCALES_AT, L::RUNS_ON);
-                    let weights = L::arrange::<T>(load(o.unit::<Self>(p, b / 2).add(q8::QUANT_BYTES / 2 * (b % 2))));
-                    L::add_q8(&weights, o.quants(0, b * BLOCK), o.stride(), scales, &mut sums[p]);
-                }
-            }
+            L::q8::<P, T>(o, group, &mut sums);
             for p in 0..P {
-                L::restore(&mut sums[p]);
                 for t in 0..T {
-                    products[p][t] = add_scaled(products[p][t], sums[p][t].product, o.scale(t, group));
+                    for half in 0..2 {
+                        let product = vcvtq_f32_s32(sums[p][t].product[half]);
+                        products[p][t][half] = add_scaled(products[p][t][half], product, o.scale(t, group));
+                    }
                 }
             }
         }
@@ -167,13 +174,6 @@ impl<L: Level> Product for Q8<L> {
     }
 }
 
-/// No rows.
-#[inline(always)]
-fn zero() -> Ints {
-    // SAFETY: every AArch64 machine that has this table has the instruction.
-    unsafe { [vdupq_n_s32(0); 2] }
-}
-
 /// The lanes in memory order.
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
@@ -182,6 +182,74 @@ unsafe fn to_tiles(floats: Floats) -> [[f32; LANES]; 2] {
     vst1q_f32(lanes[0].as_mut_ptr(), floats[0]);
     vst1q_f32(lanes[0].as_mut_ptr().add(4), floats[1]);
     lanes
+}
+
+/// Weights that come in blocks of 32 inputs, with scales.
+pub(super) trait Blocks: Product {
+    /// Offset of the scales in a unit.
+    const SCALES_AT: usize;
+
+    /// The block at `bytes`.
+    unsafe fn weights(bytes: *const u8) -> Weights;
+
+    /// [`Level::add_q4`] or [`Level::add_q8`].
+    unsafe fn add<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]);
+}
+
+impl<L: Level> Blocks for Q4<L> {
+    const SCALES_AT: usize = q4::SCALES_AT;
+
+    #[inline(always)]
+    unsafe fn weights(bytes: *const u8) -> Weights {
+        // SAFETY: the caller's duty.
+        unsafe { unpack(bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn add<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
+        // SAFETY: the caller's duty.
+        unsafe { L::add_q4(weights, x, stride, scales, sums) }
+    }
+}
+
+impl<L: Level> Blocks for Q8<L> {
+    const SCALES_AT: usize = q8::SCALES_AT;
+
+    #[inline(always)]
+    unsafe fn weights(bytes: *const u8) -> Weights {
+        // SAFETY: the caller's duty.
+        unsafe { load(bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn add<const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
+        // SAFETY: the caller's duty.
+        unsafe { L::add_q8(weights, x, stride, scales, sums) }
+    }
+}
+
+/// The sums of a group, a block of all tokens after the other.
+#[inline(always)]
+#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
+pub(super) unsafe fn block_by_block<L: Level, Q: Blocks, const P: usize, const T: usize>(
+    o: &Operands<P>,
+    group: usize,
+    sums: &mut [[Sums; T]; P],
+) {
+    *sums = [[Sums::ZERO; T]; P];
+    for b in o.blocks(group) {
+        if b % 2 == 0 {
+            o.prefetch::<Q>(b / 2);
+        }
+        for p in 0..P {
+            let scales = scales::<Q, P>(o, p, group, b, L::RUNS_ON);
+            let weights = L::arrange::<T>(Q::weights(o.unit::<Q>(p, b / 2).add(Q::SCALES_AT / 2 * (b % 2))));
+            Q::add(&weights, o.quants(0, b * BLOCK), o.stride(), scales, &mut sums[p]);
+        }
+    }
+    for sums in sums {
+        L::restore(sums);
+    }
 }
 
 /// A block of q4 weights.
@@ -216,10 +284,10 @@ unsafe fn load(bytes: *const u8) -> Weights {
 /// The scales of block `b` of a group, less those of the group's next block if dots run on; see [`Level::RUNS_ON`].
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-unsafe fn scales<Q: Product, const P: usize>(o: &Operands<P>, p: usize, group: usize, b: usize, at: usize, less_next: bool) -> Ints {
+pub(super) unsafe fn scales<Q: Blocks, const P: usize>(o: &Operands<P>, p: usize, group: usize, b: usize, less_next: bool) -> Ints {
     let scales_of = |b: usize| {
         // SAFETY: the caller's duty: there is such a block.
-        unsafe { vmovl_u8(vld1_u8(o.unit::<Q>(p, b / 2).add(at + LANES * (b % 2)))) }
+        unsafe { vmovl_u8(vld1_u8(o.unit::<Q>(p, b / 2).add(Q::SCALES_AT + LANES * (b % 2)))) }
     };
     let mut scales = scales_of(b);
     if less_next && b + 1 < o.blocks(group).end {
@@ -229,37 +297,62 @@ unsafe fn scales<Q: Product, const P: usize>(o: &Operands<P>, p: usize, group: u
     [vmovl_s16(vget_low_s16(scales)), vmovl_high_s16(scales)]
 }
 
-/// `sum + f32(group) * scale`, rounded after each operation.
+/// `sum + group * scale`, rounded after each operation.
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-unsafe fn add_scaled(sum: Floats, group: Ints, scale: f32) -> Floats {
-    let mut sum = sum;
-    for half in 0..2 {
-        sum[half] = vaddq_f32(sum[half], vmulq_n_f32(vcvtq_f32_s32(group[half]), scale));
-    }
-    sum
+unsafe fn add_scaled(sum: float32x4_t, group: float32x4_t, scale: f32) -> float32x4_t {
+    vaddq_f32(sum, vmulq_n_f32(group, scale))
 }
 
-/// Adds, for every token, `f32(Σ m_b * sum_b) * scale` over the blocks of a group of q4 weights.
+/// The units of a whole group.
+const UNITS: usize = act::GROUP / UNIT;
+const _: () = assert!(UNITS == 2);
+
+/// The float whose last bit is worth 1, with room for the sums of minima on both sides.
+const MAGIC: f32 = 12_582_912.0;
+const _: () = assert!((act::GROUP / BLOCK) * 255 * (BLOCK * act::QUANT_MAX as usize) < 1 << 22);
+
+/// Adds what a group of `U` units of q4 weights gives each token: `f32(Σ s_b Σ q x) * scale`, `f32(Σ m_b * sum_b) * scale`.
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-unsafe fn add_minima<Q: Product, const P: usize, const T: usize>(o: &Operands<P>, p: usize, group: usize, minima: &mut [Floats; T]) {
-    // Rows stand side by side, with two blocks each: the bytes of a 16-bit lane.
-    const UNITS: usize = act::GROUP / UNIT;
-    let mut mins = [[vdupq_n_s16(0); 2]; UNITS];
-    for (mins, u) in mins.iter_mut().zip(o.units(group)) {
-        let both = vld1q_u16(o.unit::<Q>(p, u).add(q4::MINS_AT).cast());
-        *mins = [vreinterpretq_s16_u16(vandq_u16(both, vdupq_n_u16(0xff))), vreinterpretq_s16_u16(vshrq_n_u16::<8>(both))];
+unsafe fn add_group<Q: Product, const P: usize, const T: usize, const U: usize>(
+    o: &Operands<P>,
+    p: usize,
+    group: usize,
+    sums: &[Sums; T],
+    products: &mut [Floats; T],
+    minima: &mut [Floats; T],
+) {
+    let first = o.units(group).start;
+    let mut mins = [[vdupq_n_s16(0); 2]; U];
+    for u in 0..U {
+        // Rows stand side by side, with two blocks each: the bytes of a 16-bit lane.
+        let both = vld1q_u16(o.unit::<Q>(p, first + u).add(q4::MINS_AT).cast());
+        mins[u] = [vreinterpretq_s16_u16(vandq_u16(both, vdupq_n_u16(0xff))), vreinterpretq_s16_u16(vshrq_n_u16::<8>(both))];
     }
     for t in 0..T {
-        let mut ints = zero();
-        for (mins, u) in mins.iter().zip(o.units(group)) {
-            let sums = vreinterpret_s16_s32(vdup_n_s32(o.sums(t, u).cast::<i32>().read_unaligned()));
-            ints[0] = vmlal_lane_s16::<0>(ints[0], vget_low_s16(mins[0]), sums);
-            ints[1] = vmlal_high_lane_s16::<0>(ints[1], mins[0], sums);
-            ints[0] = vmlal_lane_s16::<1>(ints[0], vget_low_s16(mins[1]), sums);
-            ints[1] = vmlal_high_lane_s16::<1>(ints[1], mins[1], sums);
+        let x = o.sums(t, first);
+        let x = if U == UNITS { vld1_s16(x) } else { vreinterpret_s16_s32(vdup_n_s32(x.cast::<i32>().read_unaligned())) };
+        // Sums on top of the bits of 1.5 * 2^23 are that number plus the sum: a subtraction makes floats of them, which more
+        // pipes have than the conversion.
+        let magic = vdupq_n_f32(MAGIC);
+        let mut ints = [vreinterpretq_s32_f32(magic); 2];
+        ints[0] = vmlal_lane_s16::<0>(ints[0], vget_low_s16(mins[0][0]), x);
+        ints[1] = vmlal_high_lane_s16::<0>(ints[1], mins[0][0], x);
+        ints[0] = vmlal_lane_s16::<1>(ints[0], vget_low_s16(mins[0][1]), x);
+        ints[1] = vmlal_high_lane_s16::<1>(ints[1], mins[0][1], x);
+        if U == UNITS {
+            let [second, third] = mins[U - 1];
+            ints[0] = vmlal_lane_s16::<2>(ints[0], vget_low_s16(second), x);
+            ints[1] = vmlal_high_lane_s16::<2>(ints[1], second, x);
+            ints[0] = vmlal_lane_s16::<3>(ints[0], vget_low_s16(third), x);
+            ints[1] = vmlal_high_lane_s16::<3>(ints[1], third, x);
         }
-        minima[t] = add_scaled(minima[t], ints, o.scale(t, group));
+        let scale = o.scale(t, group);
+        for half in 0..2 {
+            let minimum = vsubq_f32(vreinterpretq_f32_s32(ints[half]), magic);
+            products[t][half] = add_scaled(products[t][half], vcvtq_f32_s32(sums[t].product[half]), scale);
+            minima[t][half] = add_scaled(minima[t][half], minimum, scale);
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! The instructions that a program executes between its markers, as assembly.
 
-use super::mca::LLVM;
+use super::mca::{self, LLVM};
 use crate::shell::{command, feed, quiet_output, root, run_quietly, works};
 use std::collections::HashMap;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The target that programs are built for: static, so that QEMU needs no system around it.
 pub(crate) const TARGET: &str = "aarch64-unknown-linux-musl";
@@ -22,12 +23,14 @@ pub(crate) enum Unit {
 /// What was executed between the markers, and the work that was done.
 #[derive(Debug)]
 pub(crate) struct Trace {
-    /// Different instructions: what `llvm-mca` is given for each.
-    lines: Vec<String>,
+    /// Different instructions, as LLVM disassembles them and as `llvm-mca` is given them.
+    lines: Vec<[String; 2]>,
     /// Indices into the lines, in the order of execution.
     pub(crate) executed: Vec<usize>,
     /// Multiply-adds or values.
     pub(crate) work: f64,
+    /// Vectors that the kernel multiplies for each token.
+    pub(crate) terms: f64,
     /// Bytes of the weights, where there are any.
     pub(crate) bytes: f64,
 }
@@ -35,14 +38,14 @@ pub(crate) struct Trace {
 impl Trace {
     /// What `llvm-mca` is given for an executed instruction: one line or two.
     pub(crate) fn assembly(&self, index: usize) -> &str {
-        &self.lines[index]
+        &self.lines[index][1]
     }
 
     /// Mnemonics and how often each was executed, most frequent first.
     pub(crate) fn mix(&self) -> Vec<(String, usize)> {
         let mut counts = HashMap::new();
         for &i in &self.executed {
-            *counts.entry(self.lines[i].split_whitespace().next().unwrap_or_default()).or_insert(0) += 1;
+            *counts.entry(self.lines[i][0].split_whitespace().next().unwrap_or_default()).or_insert(0) += 1;
         }
         let mut counts: Vec<_> = counts.into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
         counts.sort_by_key(|(name, n)| (usize::MAX - n, name.clone()));
@@ -61,8 +64,7 @@ pub(crate) fn need(tool: &str, package: &str) -> Result<(), String> {
 /// If a tool is missing, or a build fails.
 pub(crate) fn build() -> Result<(), String> {
     need("qemu-aarch64", "qemu-user")?;
-    need(&format!("llvm-mca-{LLVM}"), &format!("llvm-{LLVM}"))?;
-    need(&format!("llvm-mc-{LLVM}"), &format!("llvm-{LLVM}"))?;
+    mca::need()?;
     let version = quiet_output(&mut command("qemu-aarch64 --version"))?;
     let major: Option<u32> = version.split("version ").nth(1).and_then(|v| v.split('.').next()?.parse().ok());
     let api = match major {
@@ -82,7 +84,9 @@ pub(crate) fn build() -> Result<(), String> {
 /// # Errors
 /// If it fails, prints something else, or executes what LLVM does not know.
 pub(crate) fn record(program: &str, args: &[&str]) -> Result<Trace, String> {
-    let out = root().join(format!("target/tcg-trace-{}", std::process::id()));
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let out = root().join(format!("target/tcg-trace-{}-{run}", std::process::id()));
     let plugin = format!("target/release/libtcg_trace.so,out={}", out.display());
     let mut qemu = command("qemu-aarch64 -cpu max -plugin");
     let said = quiet_output(qemu.arg(plugin).arg(program).args(args))?;
@@ -103,15 +107,26 @@ pub(crate) fn record(program: &str, args: &[&str]) -> Result<Trace, String> {
     let number = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
     let work =
         number("multiply-adds").or_else(|| number("values")).ok_or_else(|| format!("{program} {args:?} printed no work:\n{said}"))?;
-    Ok(Trace { lines: disassemble(&distinct)?, executed, work, bytes: number("bytes").unwrap_or(0.0) })
+    Ok(Trace {
+        lines: disassemble(&distinct)?,
+        executed,
+        work,
+        terms: number("terms").unwrap_or(1.0),
+        bytes: number("bytes").unwrap_or(0.0),
+    })
 }
 
-/// Each word as assembly for `llvm-mca`.
-fn disassemble(words: &[u32]) -> Result<Vec<String>, String> {
+/// Each word as assembly, and as assembly for `llvm-mca`.
+fn disassemble(words: &[u32]) -> Result<Vec<[String; 2]>, String> {
     let hex: String = words.iter().map(|word| word.to_le_bytes().map(|b| format!("{b:#04x} ")).concat() + "\n").collect();
     let mut mc = Command::new(format!("llvm-mc-{LLVM}"));
     let (text, err) = feed(mc.args(["--disassemble", "-triple=aarch64", "-mattr=+all"]), &hex)?;
-    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('.')).map(straight).collect();
+    let lines: Vec<_> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('.'))
+        .map(|line| [line.to_owned(), straight(line)])
+        .collect();
     if lines.len() != words.len() {
         return Err(format!("llvm-mc disassembled {} of {} instructions:\n{err}", lines.len(), words.len()));
     }
@@ -129,7 +144,9 @@ fn straight(line: &str) -> String {
         "bl" | "blr" | "br" | "ret" => return "b #4\n".to_owned(),
         _ => {}
     }
-    let Some((registers, address)) = operands.split_once('[') else { return format!("{name} {operands}\n") };
+    let access = name.starts_with("ld") || name.starts_with("st");
+    // The last bracket: those before it choose a lane.
+    let Some((registers, address)) = operands.rsplit_once('[').filter(|_| access) else { return format!("{name} {operands}\n") };
     if let Some(inside) = address.strip_suffix("]!") {
         // [x0, #16]!
         let (base, offset) = inside.split_once(", ").unwrap_or((inside, "#0"));
@@ -164,6 +181,7 @@ mod tests {
             ("sdot\tv0.4s, v1.16b, v2.4b[1]", "sdot v0.4s, v1.16b, v2.4b[1]\n"),
             ("ld1\t{ v0.s }[1], [x2]", "ld1 { v0.s }[1], [x2]\n"),
             ("ld1\t{ v0.s }[1], [x2], #4", "ld1 { v0.s }[1], [x2]\nadd x2, x2, #4\n"),
+            ("mov\tv0.s[1], w2", "mov v0.s[1], w2\n"),
             ("ret", "b #4\n"),
             ("bl\t#-1780", "b #4\n"),
             ("nop", "nop \n"),
