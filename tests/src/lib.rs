@@ -2,8 +2,9 @@
 //!
 //! The suites stand in `tests/`. [`synthetic`] writes a complete `.kgl` file with seeded random weights straight from
 //! a spec, so that options no committed checkpoint has are exercised too; [`run`] feeds tokens to a session;
-//! [`properties`] states what holds for any bytes.
+//! [`properties`] states what holds for any bytes; [`floats`] evaluates the float helpers everywhere.
 
+pub mod floats;
 pub mod golden;
 pub mod properties;
 pub mod run;

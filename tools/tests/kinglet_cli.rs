@@ -1,5 +1,8 @@
 //! The `kinglet` command from outside: what it prints where, and how it ends.
 
+#[path = "common/runner.rs"]
+mod runner;
+
 use kinglet_quant::DType;
 use kinglet_tools::checkpoint::Checkpoint;
 use kinglet_tools::convert::{Conversion, Options};
@@ -29,7 +32,7 @@ fn tiny(dtype: DType) -> PathBuf {
 }
 
 fn kinglet(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
+    let mut command = runner::program(env!("CARGO_BIN_EXE_kinglet"));
     command.args(args).env("NO_COLOR", "1").stdin(Stdio::null());
     command
 }

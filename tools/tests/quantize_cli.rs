@@ -1,6 +1,8 @@
 //! The command `quantize`: what it refuses and in which words, and what it leaves behind when it does not finish.
 
 mod common;
+#[path = "common/runner.rs"]
+mod runner;
 
 use common::{Checkpoint, Tensor, files, shard_name, write_index, write_shard};
 use safetensors::Dtype;
@@ -10,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 fn quantize(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quantize"));
+    let mut command = runner::program(env!("CARGO_BIN_EXE_quantize"));
     command.args(args).stdin(Stdio::null());
     command
 }
@@ -445,8 +447,12 @@ fn a_full_disk_is_an_error_and_leaves_nothing() {
     // A limit on the size of files stands in for a full disk: the same calls fail, with another number.
     let bench = Bench::new(&Checkpoint::llama(400, 128, 256, 2));
     let (model, out) = (bench.model(), bench.out());
-    let script =
-        format!("ulimit -f 64; exec {} {} {} --no-tokenizer --type f32", env!("CARGO_BIN_EXE_quantize"), model.display(), out.display());
+    let script = format!(
+        "ulimit -f 64; exec $KINGLET_RUNNER {} {} {} --no-tokenizer --type f32",
+        env!("CARGO_BIN_EXE_quantize"),
+        model.display(),
+        out.display()
+    );
     let output = Command::new("bash").args(["-c", &script]).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("out.kgl: cannot write: File too large"), "{}", stderr(&output));

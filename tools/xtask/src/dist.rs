@@ -80,7 +80,6 @@ pub(crate) fn gate() -> Result<(), String> {
 }
 
 /// A program of a target, built as it is shipped.
-#[expect(dead_code, reason = "the isa gate will run it")]
 pub(crate) fn program(triple: &str, name: &str) -> Result<PathBuf, String> {
     let root = canonical_root()?;
     let target = TARGETS.iter().find(|target| target.triple == triple).ok_or_else(|| format!("{triple} is not shipped"))?;

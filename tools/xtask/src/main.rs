@@ -7,6 +7,7 @@ mod arm;
 mod ci;
 mod dist;
 mod elf;
+mod emulate;
 mod notices;
 mod shell;
 

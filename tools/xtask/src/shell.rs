@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
@@ -77,6 +78,50 @@ pub(crate) fn quiet_output(command: &mut Command) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().map_err(|e| format!("{}: {e}", show(command)))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() { Ok(text) } else { Err(format!("{}: {}", show(command), output.status)) }
+}
+
+/// How a command ended and what it said.
+pub(crate) struct Ended {
+    what: String,
+    status: ExitStatus,
+    stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command and keeps what it prints, whether it succeeds or not.
+pub(crate) fn capture(command: &mut Command) -> Result<Ended, String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{}: {e}", show(command)))?;
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok(Ended { what: show(command), status: output.status, stdout, stderr })
+}
+
+impl Ended {
+    /// What a command that must succeed wrote.
+    pub(crate) fn success(self) -> Result<String, String> {
+        if self.status.success() {
+            return Ok(self.stdout);
+        }
+        Err(format!("{}: {}\n{}{}", self.what, self.how(), self.stdout, self.stderr))
+    }
+
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// Whether it died of an instruction that the CPU does not have.
+    pub(crate) fn is_illegal_instruction(&self) -> bool {
+        const SIGILL: i32 = 4;
+        self.status.signal() == Some(SIGILL)
+    }
+
+    /// For people.
+    pub(crate) fn how(&self) -> String {
+        match self.status.signal() {
+            Some(_) if self.is_illegal_instruction() => String::from("died of an instruction that the CPU does not have (SIGILL)"),
+            Some(signal) => format!("died of signal {signal}"),
+            None => self.status.to_string(),
+        }
+    }
 }
 
 /// Whether a command runs and succeeds; prints nothing.
