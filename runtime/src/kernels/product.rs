@@ -96,6 +96,7 @@ impl<const P: usize> Operands<P> {
     }
 
     /// From a token's activations to those of the next.
+    #[cfg(target_arch = "aarch64")]
     #[inline(always)]
     pub(super) fn stride(&self) -> usize {
         self.padded
