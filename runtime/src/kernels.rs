@@ -112,27 +112,44 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// The kernels of `isa`, if this machine has it. What a larger set has no kernel of its own for, it takes from AVX2.
+    /// The kernels of `isa`, if this machine has it. What a larger set has no kernel of its own for, it takes from a smaller one.
+    #[expect(unsafe_code, reason = "the machine was asked")]
     #[must_use]
     pub fn select(isa: Isa) -> Option<&'static Kernels> {
-        match isa {
-            Isa::Scalar => Some(&scalar::KERNELS),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => crate::isa::Avx2::detect().map(avx2::kernels),
-            #[cfg(target_arch = "x86_64")]
-            Isa::AvxVnni => crate::isa::AvxVnni::detect().map(vnni::avxvnni::kernels),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => crate::isa::Avx512::detect().map(vnni::avx512::kernels),
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => crate::isa::Neon::detect().map(neon::kernels),
-            #[cfg(target_arch = "aarch64")]
-            Isa::DotProd => crate::isa::DotProd::detect().map(neon::dotprod::kernels),
-            #[cfg(target_arch = "aarch64")]
-            Isa::I8mm => crate::isa::I8mm::detect().map(neon::i8mm::kernels),
-            #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => None,
-            #[cfg(not(target_arch = "aarch64"))]
-            Isa::Neon | Isa::DotProd | Isa::I8mm => None,
+        // SAFETY: the machine has it.
+        if isa.is_available() { unsafe { Self::assume(isa) } } else { None }
+    }
+
+    /// The kernels of `isa`, on the word of the caller: a board that knows its CPU, where no operating system can be asked and
+    /// the build is for less. `None` if the architecture has no such set.
+    ///
+    /// # Safety
+    /// The machine has the instructions of `isa`, and they are switched on.
+    #[expect(unsafe_code, reason = "the caller's word makes tokens")]
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(unused_unsafe, reason = "scalar needs no word"))]
+    #[must_use]
+    pub unsafe fn assume(isa: Isa) -> Option<&'static Kernels> {
+        // SAFETY: the caller's duty.
+        unsafe {
+            match isa {
+                Isa::Scalar => Some(&scalar::KERNELS),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => Some(avx2::kernels(crate::isa::Avx2::assume())),
+                #[cfg(target_arch = "x86_64")]
+                Isa::AvxVnni => Some(vnni::avxvnni::kernels(crate::isa::AvxVnni::assume())),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => Some(vnni::avx512::kernels(crate::isa::Avx512::assume())),
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => Some(neon::kernels(crate::isa::Neon::assume())),
+                #[cfg(target_arch = "aarch64")]
+                Isa::DotProd => Some(neon::dotprod::kernels(crate::isa::DotProd::assume())),
+                #[cfg(target_arch = "aarch64")]
+                Isa::I8mm => Some(neon::i8mm::kernels(crate::isa::I8mm::assume())),
+                #[cfg(not(target_arch = "x86_64"))]
+                Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => None,
+                #[cfg(not(target_arch = "aarch64"))]
+                Isa::Neon | Isa::DotProd | Isa::I8mm => None,
+            }
         }
     }
 

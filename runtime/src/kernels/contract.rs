@@ -801,6 +801,30 @@ mod tests {
         assert_eq!(Some(&Kernels::best().isa), expected.last());
     }
 
+    #[test]
+    #[cfg(target_arch = "aarch64")]
+    fn what_the_cpu_has_is_tested() {
+        let dotprod = std::arch::is_aarch64_feature_detected!("dotprod");
+        let i8mm = dotprod && std::arch::is_aarch64_feature_detected!("i8mm");
+        let has = [(Isa::Scalar, true), (Isa::Neon, true), (Isa::DotProd, dotprod), (Isa::I8mm, i8mm)];
+        let expected: Vec<Isa> = has.into_iter().filter_map(|(isa, has)| has.then_some(isa)).collect();
+        assert_eq!(Isa::available().collect::<Vec<_>>(), expected);
+        assert_eq!(Some(&Kernels::best().isa), expected.last());
+    }
+
+    #[test]
+    #[expect(unsafe_code, reason = "what was detected is assumed")]
+    fn a_board_gets_the_table_that_it_names() {
+        for isa in Isa::available() {
+            // SAFETY: this machine has it.
+            let named = unsafe { Kernels::assume(isa) };
+            assert!(core::ptr::eq(named.unwrap(), Kernels::select(isa).unwrap()) && named.unwrap().isa == isa);
+        }
+        let foreign = if cfg!(target_arch = "x86_64") { Isa::Neon } else { Isa::Avx2 };
+        // SAFETY: no architecture has both, so that there is no table.
+        assert!(unsafe { Kernels::assume(foreign) }.is_none());
+    }
+
     /// The contract must see a table that is wrong anywhere.
     #[test]
     fn a_wrong_table_is_caught() {
