@@ -118,9 +118,11 @@ fn gelu_erf(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * core::f32::consts::FRAC_1_SQRT_2))
 }
 
+/// By a mask, because a compiler may take a choice for a maximum, which on AArch64 passes signalling NaN on.
 #[inline(always)]
 fn relu(x: f32) -> f32 {
-    greater(0.0, x)
+    let keep = u32::from(x > 0.0).wrapping_neg();
+    f32::from_bits(x.to_bits() & keep)
 }
 
 /// The error function, within 2 units in the last place, odd, ±1 from |x| = 4 on; NaN for NaN.

@@ -16,7 +16,7 @@ pub(crate) const TARGET: &str = "aarch64-unknown-linux-musl";
 const LINKER: (&str, &str) = ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", "rust-lld");
 
 /// A CPU that QEMU knows.
-struct Core {
+pub(crate) struct Core {
     name: &'static str,
     /// How many of [`ISAS`] it has.
     isas: usize,
@@ -41,12 +41,16 @@ impl Core {
         &ISAS[self.isas..]
     }
 
-    fn best(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn best(&self) -> &'static str {
         ISAS[self.isas - 1]
     }
 
     /// The words that stand before a program.
-    fn runner(&self) -> String {
+    pub(crate) fn runner(&self) -> String {
         format!("qemu-aarch64 -cpu {}", self.name)
     }
 
@@ -62,7 +66,7 @@ impl Core {
 }
 
 /// `work` on every CPU, as many at a time as this machine has cores. What they return, in order.
-fn on_every_core<T: Send>(work: impl Fn(&Core) -> Result<T, String> + Sync) -> Result<Vec<T>, String> {
+pub(crate) fn on_every_core<T: Send>(work: impl Fn(&Core) -> Result<T, String> + Sync) -> Result<Vec<T>, String> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, Result<T, String>)>> = Mutex::default();
     // The slowest, which has the most instruction sets, begins.

@@ -10,6 +10,7 @@ mod elf;
 mod emulate;
 mod notices;
 mod shell;
+mod smollm2;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let result = match words[..] {
         ["ci"] => ci::all(),
         ["dist", ..] => dist::main(&args[1..]),
+        ["smollm2", ..] => smollm2::main(&args[1..]),
         ["arm-cycles", ..] => arm::run(&args[1..]),
         [name] => match ci::GATES.iter().find(|gate| gate.name == name) {
             Some(gate) => (gate.run)(&mut ci::Ran::default()),
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
             println!("\nOther tasks, each with --help:");
             println!("cargo xtask arm-cycles  what kernels cost on ARM cores, by llvm-mca");
             println!("cargo xtask dist        archives of the commands for x86-64 and AArch64, the same bytes from the same sources");
+            println!("cargo xtask smollm2     a real model under QEMU as on this machine");
             return ExitCode::from(2);
         }
     };
