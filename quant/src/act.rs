@@ -36,6 +36,7 @@ pub const TINY: f32 = 1e-30;
 /// The largest quant; the smallest is its negative.
 pub const QUANT_MAX: i8 = 127;
 
+// The kernels of AArch64 ask for 128.
 const _: () = assert!(GROUP.is_multiple_of(UNIT) && GROUP <= 256);
 
 /// Quants stored for `cols` inputs: `cols` rounded up to a whole unit.

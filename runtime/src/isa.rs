@@ -1,7 +1,8 @@
 //! Instruction sets: their names, which ones this machine has, and tokens that prove it.
 //!
 //! This room detects and nothing else: which kernels an instruction set has is said in [`crate::kernels`]. With
-//! feature `std` the CPU is asked at run time; without it, what the compiler was allowed to use is what there is.
+//! feature `std` the CPU is asked at run time; without it, what the compiler was allowed to use is what there is, or what a
+//! board says: [`crate::kernels::Kernels::assume`].
 //!
 //! ```
 //! use kinglet::isa::Isa;
@@ -71,15 +72,15 @@ impl Isa {
             Isa::AvxVnni => AvxVnni::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => Avx512::detect().is_some(),
-            #[cfg(target_arch = "aarch64")]
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Isa::Neon => Neon::detect().is_some(),
-            #[cfg(target_arch = "aarch64")]
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Isa::DotProd => DotProd::detect().is_some(),
-            #[cfg(target_arch = "aarch64")]
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Isa::I8mm => I8mm::detect().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => false,
-            #[cfg(not(target_arch = "aarch64"))]
+            #[cfg(not(all(target_arch = "aarch64", target_feature = "neon")))]
             Isa::Neon | Isa::DotProd | Isa::I8mm => false,
         }
     }
@@ -109,8 +110,9 @@ impl core::str::FromStr for Isa {
 /// A token `: Base` exists only where the base's does, so that its table may take over the base's entries.
 ///
 /// `$entry! { fn name(args) = body; }` defines a plain function that calls `body` inside a function with the features.
-/// The call is safe only if the list covers every feature that `body` asks for, so the compiler checks the list.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+/// The call is safe only if the list covers every feature that `body` asks for, so the compiler checks the list
+/// against bodies with features of their own; generic ones, which are compiled into the function, are their tables' care.
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 macro_rules! level {
     ($dollar:tt $(#[$doc:meta])* $token:ident $(: $base:ident)?, $entry:ident: $($feature:tt),+) => {
         $(#[$doc])*
@@ -134,7 +136,7 @@ macro_rules! level {
             /// A token, on the word of the caller: a board that knows its CPU and has no operating system to ask.
             ///
             /// # Safety
-            /// The machine has every feature, and the system saves the registers.
+            /// As for [`crate::kernels::Kernels::assume`].
             #[expect(unsafe_code, reason = "declares a duty, and does nothing")]
             #[must_use]
             pub const unsafe fn assume() -> Self {
@@ -173,15 +175,15 @@ level!($
     /// Proof that this machine has AVX-512 F, BW, DQ, VL and VNNI besides what [`Avx2`] proves. These bring FMA along;
     /// the compiler contracts no product that is not written so.
     Avx512: Avx2, avx512_entry: "avx2", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni");
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 level!($
     /// Proof that this machine has Advanced SIMD.
     Neon, neon_entry: "neon");
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 level!($
     /// Proof that this machine has `FEAT_DotProd` besides what [`Neon`] proves.
     DotProd: Neon, dotprod_entry: "neon", "dotprod");
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 level!($
     /// Proof that this machine has `FEAT_I8MM` besides what [`DotProd`] proves.
     I8mm: DotProd, i8mm_entry: "neon", "dotprod", "i8mm");

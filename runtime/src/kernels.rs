@@ -22,10 +22,10 @@ mod avx2;
 #[cfg(feature = "std")]
 pub mod contract;
 mod lanes;
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 #[expect(unsafe_code, reason = "intrinsics on pointers whose bounds are asserted at the door")]
 mod neon;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 #[expect(unsafe_code, reason = "pointers whose bounds are asserted at the door")]
 mod product;
 mod scalar;
@@ -124,30 +124,36 @@ impl Kernels {
     /// the build is for less. `None` if the architecture has no such set.
     ///
     /// # Safety
-    /// The machine has the instructions of `isa`, and they are switched on.
+    /// The machine has the instructions of `isa`, and they are switched on. On AArch64 without a system: weights and
+    /// activations lie in Normal memory (that is, the MMU is on), alignment is not checked (`SCTLR_ELx.A` is 0), and `FPCR` is 0,
+    /// which equal bits need.
     #[expect(unsafe_code, reason = "the caller's word makes tokens")]
-    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(unused_unsafe, reason = "scalar needs no word"))]
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon"))),
+        expect(unused_unsafe, reason = "scalar needs no word")
+    )]
+    #[inline] // so that a board which names one set links one table
     #[must_use]
     pub unsafe fn assume(isa: Isa) -> Option<&'static Kernels> {
         // SAFETY: the caller's duty.
         unsafe {
             match isa {
-                Isa::Scalar => Some(&scalar::KERNELS),
+                Isa::Scalar => Some(&scalar::TABLE),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => Some(avx2::kernels(crate::isa::Avx2::assume())),
                 #[cfg(target_arch = "x86_64")]
                 Isa::AvxVnni => Some(vnni::avxvnni::kernels(crate::isa::AvxVnni::assume())),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 => Some(vnni::avx512::kernels(crate::isa::Avx512::assume())),
-                #[cfg(target_arch = "aarch64")]
+                #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
                 Isa::Neon => Some(neon::kernels(crate::isa::Neon::assume())),
-                #[cfg(target_arch = "aarch64")]
+                #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
                 Isa::DotProd => Some(neon::dotprod::kernels(crate::isa::DotProd::assume())),
-                #[cfg(target_arch = "aarch64")]
+                #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
                 Isa::I8mm => Some(neon::i8mm::kernels(crate::isa::I8mm::assume())),
                 #[cfg(not(target_arch = "x86_64"))]
                 Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => None,
-                #[cfg(not(target_arch = "aarch64"))]
+                #[cfg(not(all(target_arch = "aarch64", target_feature = "neon")))]
                 Isa::Neon | Isa::DotProd | Isa::I8mm => None,
             }
         }
@@ -156,12 +162,12 @@ impl Kernels {
     /// The kernels of the best instruction set that this machine has.
     #[must_use]
     pub fn best() -> &'static Kernels {
-        Isa::available().rev().find_map(Kernels::select).unwrap_or(&scalar::KERNELS)
+        Isa::available().rev().find_map(Kernels::select).unwrap_or(&scalar::TABLE)
     }
 }
 
 /// Asks for the cache lines of `bytes` bytes. It is a hint: any address will do.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 #[expect(unsafe_code, reason = "the one instruction")]
 #[inline(always)]
 fn prefetch(first: *const u8, bytes: usize) {
@@ -173,9 +179,9 @@ fn prefetch(first: *const u8, bytes: usize) {
             core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(line.cast());
         }
         // SAFETY: as above. No intrinsic for it is stable.
-        #[cfg(target_arch = "aarch64")]
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
         unsafe {
-            core::arch::asm!("prfm pldl1keep, [{line}]", line = in(reg) line, options(nostack, preserves_flags, readonly));
+            core::arch::asm!("prfm pldl1keep, [{line}]", line = in(reg) line.addr(), options(nomem, nostack, preserves_flags));
         }
     }
 }

@@ -167,7 +167,7 @@ impl<'a> Acts<'a> {
         self.scales
     }
 
-    /// `[tokens][blocks(cols)]`.
+    /// `[tokens][blocks(cols)]`, each the sum of its block's quants and so in -4064..=4064.
     #[must_use]
     pub fn sums(&self) -> &'a [i16] {
         self.sums

@@ -202,11 +202,13 @@ enum Kind {
     Positive,
     /// Likewise against the other sign.
     Negative,
+    /// The lowest signed weights, which no quantiser makes, against the largest activations.
+    Lowest,
     /// Nothing but zeros.
     Zero,
 }
 
-const KINDS: [Kind; 4] = [Kind::Random, Kind::Positive, Kind::Negative, Kind::Zero];
+const KINDS: [Kind; 5] = [Kind::Random, Kind::Positive, Kind::Negative, Kind::Lowest, Kind::Zero];
 
 /// The bytes of a quantised matrix: also its padding is filled, which must not matter.
 fn weights(random: &mut Random, dtype: DType, kind: Kind, rows: usize, cols: usize) -> Vec<u8> {
@@ -232,7 +234,8 @@ fn weights(random: &mut Random, dtype: DType, kind: Kind, rows: usize, cols: usi
                 (Kind::Random, false) => random.next() as u8,
                 // -128 is not written by the quantiser, and another's file may hold it.
                 (Kind::Random, true) => random.next() as u8,
-                (Kind::Positive | Kind::Negative, false) => u8::MAX,
+                (Kind::Positive | Kind::Negative | Kind::Lowest, false) => u8::MAX,
+                (Kind::Lowest, true) => i8::MIN as u8,
                 (Kind::Positive | Kind::Negative, true) => q8::QUANT_MAX as u8,
                 (Kind::Zero, _) => 0,
             };
@@ -272,7 +275,7 @@ impl ActsBuffer {
             for q in &mut quants[..cols] {
                 *q = match kind {
                     Kind::Random => random.quant(),
-                    Kind::Positive => act::QUANT_MAX,
+                    Kind::Positive | Kind::Lowest => act::QUANT_MAX,
                     Kind::Negative => -act::QUANT_MAX,
                     Kind::Zero => 0,
                 };
@@ -636,7 +639,7 @@ fn attend_i8(kernels: &Kernels) -> Outcome {
                 let mut quants = |len: usize| -> Guarded<i8> {
                     let values: Vec<i8> = match kind {
                         Kind::Random => random.quants(len),
-                        Kind::Positive => vec![127; len],
+                        Kind::Positive | Kind::Lowest => vec![127; len],
                         Kind::Negative => vec![-127; len],
                         Kind::Zero => vec![0; len],
                     };

@@ -49,7 +49,10 @@ pub(super) struct Operands<const P: usize> {
     /// The first tile of each register, head first.
     pub(super) tiles: [*const u8; P],
     /// From there to the second tile; 0 where there is none, so that the first is read twice.
-    #[cfg_attr(target_arch = "aarch64", expect(dead_code, reason = "no register there has rows of two tiles"))]
+    #[cfg_attr(
+        all(target_arch = "aarch64", target_feature = "neon"),
+        expect(dead_code, reason = "no register there has rows of two tiles")
+    )]
     pub(super) strides: [usize; P],
     quants: *const i8,
     scales: *const f32,
@@ -96,7 +99,7 @@ impl<const P: usize> Operands<P> {
     }
 
     /// From a token's activations to those of the next.
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
     #[inline(always)]
     pub(super) fn stride(&self) -> usize {
         self.padded

@@ -10,7 +10,8 @@ use crate::isa::Isa;
 use crate::tensor::{Acts, Matrix, Outputs};
 use kinglet_quant::{DType, LANES, UNIT, act, float, q4, q8};
 
-/// The table.
+/// The table, and what other tables take of it.
+pub(super) static TABLE: Kernels = KERNELS;
 pub(super) const KERNELS: Kernels = Kernels {
     isa: Isa::Scalar,
     quantise: lanes::quantise,

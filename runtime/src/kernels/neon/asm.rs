@@ -289,6 +289,7 @@ pub(super) unsafe fn smmla_two(weights: &Weights, x: *const i8, y: *const i8, sc
 
 /// Tokens of [`sdot_q4`] and [`sdot_q8`].
 pub(super) const TOKENS: usize = 12;
+const _: () = assert!(TOKENS == 12, "the registers below are those of twelve");
 
 /// What [`sdot_q4`] and [`sdot_q8`] work on: four rows, twelve tokens, a group.
 pub(super) struct Twelve<'a> {

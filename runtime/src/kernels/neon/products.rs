@@ -43,8 +43,8 @@ impl Sums {
 /// What an instruction set supplies.
 ///
 /// # Safety
-/// All of this may be called only where the instructions are, with activations that are there: 32 at `x` and as many at each of `T`
-/// distances of `stride`.
+/// All of this may be called only where the instructions are, with activations that are there: 32 at `x` and as many at each of the
+/// next `T - 1` distances of `stride`.
 pub(super) trait Level: Sized {
     /// Tokens in a register tile of a batch: 12 or 16.
     const TOKENS: usize;
@@ -266,16 +266,19 @@ unsafe fn load(bytes: *const u8) -> Weights {
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
 pub(super) unsafe fn scales<Q: Blocks, const P: usize>(o: &Operands<P>, p: usize, group: usize, b: usize, less_next: bool) -> Ints {
-    let scales_of = |b: usize| {
-        // SAFETY: the caller's duty: there is such a block.
-        unsafe { vmovl_u8(vld1_u8(o.unit::<Q>(p, b / 2).add(Q::SCALES_AT + LANES * (b % 2)))) }
-    };
-    let mut scales = scales_of(b);
+    let mut scales = block_scales::<Q, P>(o, p, b);
     if less_next && b + 1 < o.blocks(group).end {
-        scales = vsubq_u16(scales, scales_of(b + 1));
+        scales = vsubq_u16(scales, block_scales::<Q, P>(o, p, b + 1));
     }
     let scales = vreinterpretq_s16_u16(scales);
     [vmovl_s16(vget_low_s16(scales)), vmovl_high_s16(scales)]
+}
+
+/// The scales of block `b`.
+#[inline(always)]
+#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
+unsafe fn block_scales<Q: Blocks, const P: usize>(o: &Operands<P>, p: usize, b: usize) -> uint16x8_t {
+    vmovl_u8(vld1_u8(o.unit::<Q>(p, b / 2).add(Q::SCALES_AT + LANES * (b % 2))))
 }
 
 /// `sum + group * scale`, rounded after each operation.

@@ -60,11 +60,11 @@ impl Level for Sdot {
                 let operands = Twelve {
                     weights: o.unit::<Q>(p, blocks.start / 2).add(16 * half),
                     blocks: blocks.len(),
-                    scales: &raw const differences[0][half],
+                    scales: differences.as_ptr().cast::<int32x4_t>().add(half),
                     x: o.quants(0, blocks.start * BLOCK),
                     stride: o.stride(),
                     token_scales: &token_scales,
-                    out: &raw mut products[p][0][half],
+                    out: products[p].as_mut_ptr().cast::<float32x4_t>().add(half),
                 };
                 if Q::DTYPE == DType::Q4 {
                     sdot_q4(operands);

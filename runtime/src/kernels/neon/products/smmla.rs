@@ -21,6 +21,7 @@ impl Level for Smmla {
     #[inline(always)]
     #[expect(unsafe_op_in_unsafe_fn, reason = "instructions throughout, under the one duty of the caller")]
     unsafe fn arrange<const T: usize>(weights: Weights) -> Weights {
+        const { assert!(T == 1 || T.is_multiple_of(2)) };
         if T == 1 {
             return weights;
         }

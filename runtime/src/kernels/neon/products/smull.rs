@@ -135,5 +135,5 @@ unsafe fn q8_dots<const N: usize>(weights: &Weights, x: [*const i8; N]) -> [Ints
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `arrange`")]
 unsafe fn spread(x: *const i8) -> int8x16_t {
-    vreinterpretq_s8_s32(vld1q_dup_s32(x.cast()))
+    vreinterpretq_s8_s32(vdupq_n_s32(x.cast::<i32>().read_unaligned()))
 }
