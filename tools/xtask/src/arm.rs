@@ -78,9 +78,9 @@ fn cases() -> Vec<Case> {
     let vectors = ["quantise", "subtract", "rms_norm", "layer_norm", "add", "silu", "gelu_tanh", "gelu_erf"];
     let heads = ["quantise_heads", "rope", "merge"];
     let mut cases = Vec::new();
-    cases.extend(product("matmul_q4", [1, 4, 16]));
+    cases.extend(product("matmul_q4", [1, 4, 48]));
     // Two vectors a token.
-    cases.extend(product("matmul_q8", [1, 2, 8]));
+    cases.extend(product("matmul_q8", [1, 2, 24]));
     cases.extend(["matmul_f16", "matmul_f32"].map(|kernel| Case::new(kernel, 16, 512, 4)));
     cases.extend(attention("attend_i8", &[1, 3, 8]));
     cases.extend(attention("attend_f32", &[3]));
