@@ -8,6 +8,7 @@ use super::out::{Done, Failure, interrupt, model_text, say, text};
 use super::sampling::{Chooser, Stops};
 use super::text::{duration, size, thousands};
 use super::{Global, memory};
+use crate::convert::Calibration;
 use clap::Parser;
 use kinglet::session::{Options, Plan};
 use kinglet::tokenizer::EncodeOptions;
@@ -31,6 +32,10 @@ pub(crate) struct DemoArgs {
     /// Seed; the same seed gives the same text on every machine
     #[arg(short = 's', long, value_name = "N", default_value_t = 1811)]
     seed: u64,
+
+    /// Do not calibrate: quantises much faster on a slow machine, less precisely, and the text is another
+    #[arg(long)]
+    no_calibration: bool,
 }
 
 const PROMPT: &str = "It was a fine morning in September, and Miss";
@@ -54,7 +59,7 @@ pub(crate) fn run(global: Global, args: &DemoArgs) -> Done {
     )?;
     for dtype in [DType::Q4, DType::Q8] {
         memory::reset_peak();
-        let (path, file, report) = tiny.convert(dtype)?;
+        let (path, file, report) = tiny.convert(dtype, if args.no_calibration { Calibration::Off } else { Calibration::BuiltIn })?;
         say!("\n{report}")?;
         let model = engine::model(&path, &file)?;
         let tokenizer = engine::tokenizer(&path, &model)?;

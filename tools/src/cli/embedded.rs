@@ -3,7 +3,7 @@
 use super::engine;
 use super::out::{Failure, error};
 use crate::checkpoint::Checkpoint;
-use crate::convert::{Conversion, Options};
+use crate::convert::{Calibration, Conversion, Options};
 use crate::report::Report;
 use kinglet::map::MappedFile;
 use kinglet_quant::DType;
@@ -46,9 +46,10 @@ impl Embedded {
     }
 
     /// The file of this type; beside it what its conversion reports.
-    pub(crate) fn convert(&self, dtype: DType) -> Result<(PathBuf, MappedFile, Report), Failure> {
+    pub(crate) fn convert(&self, dtype: DType, calibration: Calibration<'_>) -> Result<(PathBuf, MappedFile, Report), Failure> {
         let path = self.folder.path().join(format!("tiny-{dtype}.kgl"));
-        let conversion = Conversion::plan(&self.checkpoint, &Options { name: Some("tiny"), ..Options::of(dtype) }).map_err(error)?;
+        let conversion =
+            Conversion::plan(&self.checkpoint, &Options { name: Some("tiny"), calibration, ..Options::of(dtype) }).map_err(error)?;
         let report = conversion.run(&path, true, None, &()).map_err(error)?;
         let file = engine::open(&path)?;
         Ok((path, file, report))

@@ -6,12 +6,17 @@ use super::engine::{self, Machine};
 use super::options;
 use super::out::{Done, Failure, error, interrupt, say};
 use super::text::thousands;
-use crate::golden::{self, TOKENS};
+use crate::convert::Calibration;
+use crate::digest::sha256;
+use crate::golden::{self, Golden, TOKENS};
+use kinglet::format::Section;
 use kinglet::isa::Isa;
 use kinglet::kernels::{Kernels, contract};
+use kinglet::map::MappedFile;
 use kinglet::model::Model;
 use kinglet::session::{Options, Plan};
 use kinglet::tokenizer::TokenId;
+use std::path::{Path, PathBuf};
 
 /// Hold this machine's kernels to their contract, and a whole model to its golden logits
 #[derive(clap::Args, Debug)]
@@ -19,6 +24,7 @@ use kinglet::tokenizer::TokenId;
 Examples:
   kinglet selftest                 every instruction set that this machine has
   kinglet selftest --isa scalar    one of them
+  kinglet selftest -m q4.kgl -m q8.kgl    without quantising here, which takes minutes on a slow or emulated machine
 
 Exit code 0: every kernel gave the bits of the scalar kernels, and the embedded model, quantised here, the logits that \
 every machine gives, with 1 to 4 threads and several batch sizes.")]
@@ -26,6 +32,10 @@ pub(crate) struct SelftestArgs {
     /// Threads, at most
     #[arg(short = 't', long, value_name = "N", value_parser = options::threads, default_value = "4")]
     threads: usize,
+
+    /// A file of the embedded model, made by `quantize` elsewhere: it is not quantised here then. May be repeated
+    #[arg(short = 'm', long = "model", value_name = "FILE")]
+    models: Vec<PathBuf>,
 }
 
 /// Batch sizes: one by one, one that divides nothing, the default.
@@ -37,6 +47,26 @@ fn hash(model: &Model<'_>, machine: &Machine, batch: usize) -> Result<u64, Failu
     let mut session = engine::session(model, &plan, &mut arena, machine)?;
     let tokens: Vec<TokenId> = (0..TOKENS).map(|i| golden::token(i, model.spec().vocab)).collect();
     Ok(golden::logits_hash(session.prefill(&tokens).map_err(error)?))
+}
+
+/// The batch sizes to try with so many threads. What is the same for all instruction sets, how threads and batches meet, is
+/// tried with the best of them; the others have each size and each number of threads.
+fn batches(threads: usize, is_best: bool) -> impl Iterator<Item = usize> {
+    let wanted = move |(i, _): &(usize, usize)| is_best || threads == 1 || *i == threads % BATCHES.len();
+    BATCHES.into_iter().enumerate().filter(wanted).map(|(_, batch)| batch)
+}
+
+/// A file of the embedded model, known by its weights.
+fn given(path: &Path) -> Result<(Golden, PathBuf, MappedFile), Failure> {
+    let file = engine::open(path)?;
+    let model = engine::model(path, &file)?;
+    let digest: String = sha256(model.container().section(Section::Data)).iter().map(|byte| format!("{byte:02x}")).collect();
+    let golden = golden::TINY.into_iter().find(|golden| golden.data == digest);
+    let golden = golden.ok_or_else(|| {
+        let known = golden::TINY.map(|golden| format!("{} ({})", golden.data, golden.dtype));
+        Failure::file(path, format_args!("expected the embedded model's weights, whose SHA-256 is {}; got {digest}", known.join(" or ")))
+    })?;
+    Ok((golden, path.to_owned(), file))
 }
 
 pub(crate) fn run(global: Global, args: &SelftestArgs) -> Done {
@@ -66,16 +96,24 @@ pub(crate) fn run(global: Global, args: &SelftestArgs) -> Done {
             return Err(Failure::Interrupted);
         }
     }
+    let given = args.models.iter().map(|path| given(path)).collect::<Result<Vec<_>, _>>()?;
     let tiny = Embedded::unpack()?;
     for golden in golden::TINY {
         let (dtype, golden) = (golden.dtype, golden.logits);
-        let (path, file, _) = tiny.convert(dtype)?;
-        let model = engine::model(&path, &file)?;
+        let converted;
+        let (path, file) = match given.iter().find(|(golden, ..)| golden.dtype == dtype) {
+            Some((_, path, file)) => (path, file),
+            None => {
+                converted = tiny.convert(dtype, Calibration::BuiltIn)?;
+                (&converted.0, &converted.1)
+            }
+        };
+        let model = engine::model(path, file)?;
         for &isa in &isas {
             let mut bad = Vec::new();
             for threads in 1..=args.threads {
                 let machine = Machine::anywhere(Global { isa: Some(isa), ..global }, threads)?;
-                for batch in BATCHES {
+                for batch in batches(threads, isas.last() == Some(&isa)) {
                     let got = hash(&model, &machine, batch)?;
                     if got != golden {
                         bad.push(format!("{threads} threads, batch {batch}: expected logits {golden:016x}, got {got:016x}"));
@@ -97,5 +135,18 @@ pub(crate) fn run(global: Global, args: &SelftestArgs) -> Done {
         Err(error(format_args!("{faults} checks failed: this machine, or this build, computes wrong results")))
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_batch_and_every_number_of_threads_is_tried() {
+        assert_eq!(batches(1, false).collect::<Vec<_>>(), BATCHES);
+        let with_more: Vec<usize> = (2..=4).flat_map(|threads| batches(threads, false)).collect();
+        assert_eq!(with_more, [BATCHES[2], BATCHES[0], BATCHES[1]]);
+        assert!((1..=4).all(|threads| batches(threads, true).eq(BATCHES)));
     }
 }

@@ -93,19 +93,31 @@ pub(crate) fn shipped(ran: &mut Ran) -> Result<(), String> {
     let probe = root().join("target/probe-aarch64");
     let mut rustc = command(&format!("rustc --edition 2024 -O --target {TARGET} -C linker={} -o", LINKER.1));
     run_quietly(rustc.arg(&probe).arg("tests/emulation/probe.rs"))?;
-    let (here, _) = story(&quiet_output(&mut command("target/release/kinglet demo -t 1"))?)?;
+    // Quantising takes an emulated CPU minutes: one does it, the others are given the files.
+    let models = root().join("target/tiny");
+    std::fs::create_dir_all(&models).map_err(|e| format!("{}: {e}", models.display()))?;
+    let mut given = vec![String::from("selftest")];
+    for dtype in ["q4", "q8"] {
+        let model = models.join(format!("{dtype}.kgl"));
+        run_quietly(command("target/release/quantize --force --type").arg(dtype).arg("tests/models/tiny").arg(&model))?;
+        given.extend([String::from("-m"), model.display().to_string()]);
+    }
+    let given: Vec<&str> = given.iter().map(String::as_str).collect();
+    let demo = ["demo", "--no-calibration", "-t", "1"];
+    let (here, _) = story(&quiet_output(command("target/release/kinglet").args(demo))?)?;
     let selftests = on_every_core(|core| {
         let started = Instant::now();
         traps(core, &probe)?;
         refuses(core, &program)?;
-        let (there, isas) = story(&core.output(&program, &["demo", "-t", "1"])?)?;
+        let (there, isas) = story(&core.output(&program, &demo)?)?;
         if there != here {
             return Err(format!("expected the demonstration to print\n{here}\ngot\n{there}"));
         }
         if isas.iter().any(|isa| isa != core.best()) {
             return Err(format!("expected the demonstration to choose {}, it ran {isas:?}", core.best()));
         }
-        let text = core.output(&program, &["selftest"])?;
+        let quantises = core.name == CORES[0].name;
+        let text = core.output(&program, if quantises { &given[..1] } else { &given })?;
         let found: Vec<&str> = ISAS.into_iter().filter(|isa| passed(&text, isa)).collect();
         if found != core.isas() {
             return Err(format!("expected the instruction sets {:?} to run, {found:?} did:\n{text}", core.isas()));
@@ -160,17 +172,31 @@ fn story(demo: &str) -> Result<(String, Vec<String>), String> {
 /// A test program and the folder that it runs in.
 struct Suite {
     name: String,
+    /// The package's folder.
+    place: String,
     program: PathBuf,
     folder: PathBuf,
 }
 
+/// Suites of the commands, which start them hundreds of times. The gate `isa` runs the commands themselves.
+const NOT_EMULATED: [&str; 3] = ["bench_cli", "kinglet_cli", "quantize_cli"];
+/// Suites that take minutes, and the one CPU, by its place in [`CORES`], that runs each.
+const ONCE: [(&str, usize); 2] = [("calibration", 1), ("conformance", 2)];
+
 /// The same test programs on every CPU.
 pub(crate) fn suites(ran: &mut Ran) -> Result<(), String> {
-    let suites = build_suites()?;
+    let mut suites = build_suites()?;
+    for name in NOT_EMULATED.iter().chain(ONCE.iter().map(|(name, _)| name)) {
+        if !suites.iter().any(|suite| suite.name == *name) {
+            return Err(format!("there is no suite {name}"));
+        }
+    }
+    suites.retain(|suite| !NOT_EMULATED.contains(&suite.name.as_str()));
     let reports = on_every_core(|core| {
         let mut lines = Vec::new();
         let (mut tests, started) = (0, Instant::now());
-        for suite in &suites {
+        let elsewhere = |suite: &&Suite| !ONCE.iter().any(|(name, place)| *name == suite.name && CORES[*place].name != core.name);
+        for suite in suites.iter().filter(elsewhere) {
             let began = Instant::now();
             let mut command = command_in(&suite.folder, &core.runner());
             // Those that start the commands put these words before them.
@@ -178,14 +204,17 @@ pub(crate) fn suites(ran: &mut Ran) -> Result<(), String> {
             let text = ended.success().map_err(|e| format!("{}: {e}", suite.name))?;
             let passed = count(&text).ok_or_else(|| format!("{} tells no result:\n{text}", suite.name))?;
             tests += passed;
-            lines.push(format!("{:4} tests {:4} s  {}", passed, began.elapsed().as_secs(), suite.name));
+            if passed > 0 {
+                lines.push(format!("{:4} tests {:4} s  {}: {}", passed, began.elapsed().as_secs(), suite.place, suite.name));
+            }
         }
         Ok((tests, started.elapsed().as_secs(), lines))
     })?;
     for (core, (tests, seconds, lines)) in CORES.iter().zip(reports) {
-        println!("QEMU, {}: {tests} tests of {} suites in {seconds} s\n  {}", core.name, suites.len(), lines.join("\n  "));
+        println!("QEMU, {}: {tests} tests of {} suites in {seconds} s\n  {}", core.name, lines.len(), lines.join("\n  "));
         ran.add(format!("{tests} tests (QEMU, {})", core.name));
     }
+    println!("not under QEMU: {}", NOT_EMULATED.join(", "));
     Ok(())
 }
 
@@ -203,12 +232,12 @@ fn build_suites() -> Result<Vec<Suite>, String> {
         let manifest = PathBuf::from(field(&message["manifest_path"])?);
         let folder = manifest.parent().ok_or("a manifest without a folder")?.to_owned();
         let place = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        suites.push(Suite { name: format!("{place}: {}", field(&message["target"]["name"])?), program: PathBuf::from(program), folder });
+        suites.push(Suite { name: field(&message["target"]["name"])?, place, program: PathBuf::from(program), folder });
     }
     if suites.is_empty() {
         return Err(format!("`{line}` names no test program"));
     }
-    suites.sort_by(|a, b| a.name.cmp(&b.name));
+    suites.sort_by(|a, b| (&a.place, &a.name).cmp(&(&b.place, &b.name)));
     Ok(suites)
 }
 
