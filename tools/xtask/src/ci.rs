@@ -124,17 +124,19 @@ fn dist(_: &mut Ran) -> Result<(), String> {
 
 /// The self-test compares every kernel with scalar and the tiny model's logits with golden hashes.
 fn isa(ran: &mut Ran) -> Result<(), String> {
-    run(&mut command("cargo build --release --quiet --bin kinglet"))?;
+    run(&mut command("cargo build --release --quiet --bin kinglet --bin quantize"))?;
     let symbols = quiet_output(&mut command("nm -C target/release/kinglet"))?;
     if let Some(left) = intrinsics_left_out_of_line(&symbols).next() {
         return Err(format!("`{left}` is a function in target/release/kinglet: some kernel calls it instead of containing it"));
     }
     let native = "target/release/kinglet selftest";
+    let given = emulate::selftest_of_given_models()?.join(" ");
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let expected = instruction_sets(std::env::consts::ARCH, &cpuinfo);
-    for (place, line, expected) in
-        [("this machine", native, expected), ("QEMU, x86-64 without AVX2", &format!("qemu-x86_64 -cpu Nehalem {native}"), vec!["scalar"])]
-    {
+    for (place, line, expected) in [
+        ("this machine", native, expected),
+        ("QEMU, x86-64 without AVX2", &format!("qemu-x86_64 -cpu Nehalem target/release/kinglet {given}"), vec!["scalar"]),
+    ] {
         if place.contains("x86-64") && std::env::consts::ARCH != "x86_64" {
             ran.add(format!("not on {place}, for this machine builds no such program"));
             continue;

@@ -93,15 +93,7 @@ pub(crate) fn shipped(ran: &mut Ran) -> Result<(), String> {
     let probe = root().join("target/probe-aarch64");
     let mut rustc = command(&format!("rustc --edition 2024 -O --target {TARGET} -C linker={} -o", LINKER.1));
     run_quietly(rustc.arg(&probe).arg("tests/emulation/probe.rs"))?;
-    // Quantising takes an emulated CPU minutes: one does it, the others are given the files.
-    let models = root().join("target/tiny");
-    std::fs::create_dir_all(&models).map_err(|e| format!("{}: {e}", models.display()))?;
-    let mut given = vec![String::from("selftest")];
-    for dtype in ["q4", "q8"] {
-        let model = models.join(format!("{dtype}.kgl"));
-        run_quietly(command("target/release/quantize --force --type").arg(dtype).arg("tests/models/tiny").arg(&model))?;
-        given.extend([String::from("-m"), model.display().to_string()]);
-    }
+    let given = selftest_of_given_models()?;
     let given: Vec<&str> = given.iter().map(String::as_str).collect();
     let demo = ["demo", "--no-calibration", "-t", "1"];
     let (here, _) = story(&quiet_output(command("target/release/kinglet").args(demo))?)?;
@@ -116,6 +108,7 @@ pub(crate) fn shipped(ran: &mut Ran) -> Result<(), String> {
         if isas.iter().any(|isa| isa != core.best()) {
             return Err(format!("expected the demonstration to choose {}, it ran {isas:?}", core.best()));
         }
+        // One quantises for itself.
         let quantises = core.name == CORES[0].name;
         let text = core.output(&program, if quantises { &given[..1] } else { &given })?;
         let found: Vec<&str> = ISAS.into_iter().filter(|isa| passed(&text, isa)).collect();
@@ -130,6 +123,19 @@ pub(crate) fn shipped(ran: &mut Ran) -> Result<(), String> {
         ran.add(format!("{} (QEMU, {})", core.isas().join(", "), core.name));
     }
     Ok(())
+}
+
+/// The arguments of a self-test that quantises nothing, which takes an emulated CPU minutes, and is given files made here.
+pub(crate) fn selftest_of_given_models() -> Result<Vec<String>, String> {
+    let models = root().join("target/tiny");
+    std::fs::create_dir_all(&models).map_err(|e| format!("{}: {e}", models.display()))?;
+    let mut arguments = vec![String::from("selftest")];
+    for dtype in ["q4", "q8"] {
+        let model = models.join(format!("{dtype}.kgl"));
+        capture(command("target/release/quantize --force --type").arg(dtype).arg("tests/models/tiny").arg(&model))?.success()?;
+        arguments.extend([String::from("-m"), format!("target/tiny/{dtype}.kgl")]);
+    }
+    Ok(arguments)
 }
 
 /// The emulator stands for the CPU: it runs one instruction of each set that the CPU has, and dies of the others.
