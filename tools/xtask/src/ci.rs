@@ -151,7 +151,7 @@ fn isa(ran: &mut Ran) -> Result<(), String> {
 
 /// Intrinsics that are functions of their own among the lines of `nm -C`. One that is called where it should be an
 /// instruction costs a hundred times as much, and no test would see it.
-fn intrinsics_left_out_of_line(symbols: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn intrinsics_left_out_of_line(symbols: &str) -> impl Iterator<Item = &str> {
     let names = symbols.lines().filter_map(|line| line.split_once(" core::core_arch::").map(|(_, name)| name));
     // The standard library's detection of the CPU calls these.
     names.filter(|name| !["_xgetbv", "__cpuid"].iter().any(|known| name.contains(known)))
