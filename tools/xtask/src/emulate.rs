@@ -2,7 +2,7 @@
 //!
 //! What a CPU must run is written here by its name, and not asked of what is tested.
 
-use crate::ci::{Ran, passed};
+use crate::ci::{Ran, intrinsics_left_out_of_line, passed};
 use crate::dist;
 use crate::shell::{Ended, capture, command, command_in, quiet_output, root, run_quietly};
 use serde_json::Value;
@@ -39,6 +39,11 @@ impl Core {
 
     fn missing(&self) -> &'static [&'static str] {
         &ISAS[self.isas..]
+    }
+
+    /// Whether nothing is missing.
+    fn is_largest(&self) -> bool {
+        self.isas == ISAS.len()
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -86,31 +91,37 @@ pub(crate) fn on_every_core<T: Send>(work: impl Fn(&Core) -> Result<T, String> +
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// The shipped program on every CPU: an instruction that the CPU lacks is fatal; the self-test runs what it has, and all of it; the
-/// demonstration chooses the best and writes what it writes here.
+/// The shipped programs. `quantize` makes the same files there as here. On every CPU, an instruction that it lacks is fatal; the
+/// self-test runs all that it has; the demonstration chooses the best and writes what it writes here.
+///
+/// Emulated floats are slow, and calibrating takes most of them, so one CPU does it and the others get its files.
 pub(crate) fn shipped(ran: &mut Ran) -> Result<(), String> {
-    let program = dist::program(TARGET, "kinglet")?;
-    let probe = root().join("target/probe-aarch64");
+    let (kinglet, quantize) = (dist::program(TARGET, "kinglet")?, dist::program(TARGET, "quantize")?);
+    let intrinsics = quiet_output(command("nm -C").arg(&kinglet))?;
+    if let Some(left) = intrinsics_left_out_of_line(&intrinsics).next() {
+        return Err(format!("`{left}` is a function in {}: some kernel calls it instead of containing it", kinglet.display()));
+    }
+    let folder = root().join("target/emulated");
+    std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let probe = folder.join("probe");
     let mut rustc = command(&format!("rustc --edition 2024 -O --target {TARGET} -C linker={} -o", LINKER.1));
     run_quietly(rustc.arg(&probe).arg("tests/emulation/probe.rs"))?;
-    let given = selftest_of_given_models()?;
-    let given: Vec<&str> = given.iter().map(String::as_str).collect();
-    let demo = ["demo", "--no-calibration", "-t", "1"];
-    let (here, _) = story(&quiet_output(command("target/release/kinglet").args(demo))?)?;
+    let files = quantise(&quantize)?;
+    let (here, _) = story(&quiet_output(&mut command("target/release/kinglet demo --no-calibration -t 1"))?)?;
     let selftests = on_every_core(|core| {
         let started = Instant::now();
         traps(core, &probe)?;
-        refuses(core, &program)?;
-        let (there, isas) = story(&core.output(&program, &demo)?)?;
+        refuses(core, &kinglet)?;
+        let (there, isas) = story(&core.output(&kinglet, &["demo", "--no-calibration", "-t", "1"])?)?;
         if there != here {
             return Err(format!("expected the demonstration to print\n{here}\ngot\n{there}"));
         }
         if isas.iter().any(|isa| isa != core.best()) {
             return Err(format!("expected the demonstration to choose {}, it ran {isas:?}", core.best()));
         }
-        // One quantises for itself.
-        let quantises = core.name == CORES[0].name;
-        let text = core.output(&program, if quantises { &given[..1] } else { &given })?;
+        let mut arguments = vec!["selftest"];
+        arguments.extend(files.iter().flat_map(|file| ["-m", file]));
+        let text = core.output(&kinglet, &arguments)?;
         let found: Vec<&str> = ISAS.into_iter().filter(|isa| passed(&text, isa)).collect();
         if found != core.isas() {
             return Err(format!("expected the instruction sets {:?} to run, {found:?} did:\n{text}", core.isas()));
@@ -125,17 +136,38 @@ pub(crate) fn shipped(ran: &mut Ran) -> Result<(), String> {
     Ok(())
 }
 
-/// The arguments of a self-test that quantises nothing, which takes an emulated CPU minutes, and is given files made here.
-pub(crate) fn selftest_of_given_models() -> Result<Vec<String>, String> {
-    let models = root().join("target/tiny");
-    std::fs::create_dir_all(&models).map_err(|e| format!("{}: {e}", models.display()))?;
-    let mut arguments = vec![String::from("selftest")];
-    for dtype in ["q4", "q8"] {
-        let model = models.join(format!("{dtype}.kgl"));
-        capture(command("target/release/quantize --force --type").arg(dtype).arg("tests/models/tiny").arg(&model))?.success()?;
-        arguments.extend([String::from("-m"), format!("target/tiny/{dtype}.kgl")]);
+/// The arguments that have `quantize` make the tiny model into `out`.
+fn tiny<'a>(dtype: &'a str, out: &'a str) -> [&'a str; 5] {
+    ["tests/models/tiny", out, "--type", dtype, "--force"]
+}
+
+/// The tiny model at both types, made here; where they lie.
+pub(crate) fn tiny_models() -> Result<[String; 2], String> {
+    run_quietly(&mut command("cargo build --release --quiet --bin quantize"))?;
+    std::fs::create_dir_all(root().join("target/emulated")).map_err(|e| format!("target/emulated: {e}"))?;
+    let files = ["q4", "q8"].map(|dtype| format!("target/emulated/tiny-{dtype}-here.kgl"));
+    for (dtype, file) in ["q4", "q8"].into_iter().zip(&files) {
+        capture(command("target/release/quantize").args(tiny(dtype, file)))?.success()?;
     }
-    Ok(arguments)
+    Ok(files)
+}
+
+/// Quantises the tiny model at both types there, too, and compares the bytes. Returns the files.
+fn quantise(quantize: &Path) -> Result<Vec<String>, String> {
+    let core = CORES.iter().rfind(|core| core.is_largest()).ok_or("no CPU has everything")?;
+    let mut files = Vec::new();
+    for (dtype, here) in ["q4", "q8"].into_iter().zip(tiny_models()?) {
+        let there = here.replace("here", "there");
+        let started = Instant::now();
+        core.output(quantize, &tiny(dtype, &there))?;
+        let [a, b] = [&here, &there].map(|file| std::fs::read(root().join(file)).map_err(|e| format!("{file}: {e}")));
+        if a? != b? {
+            return Err(format!("{here} and {there} differ: `quantize` makes another file on QEMU, {}", core.name));
+        }
+        println!("QEMU, {}: quantize makes the same {dtype} file as here, in {} s", core.name, started.elapsed().as_secs());
+        files.push(there);
+    }
+    Ok(files)
 }
 
 /// The emulator stands for the CPU: it runs one instruction of each set that the CPU has, and dies of the others.
@@ -177,50 +209,71 @@ fn story(demo: &str) -> Result<(String, Vec<String>), String> {
 
 /// A test program and the folder that it runs in.
 struct Suite {
+    /// As in `tests: bits`: its package's folder and its own name.
     name: String,
-    /// The package's folder.
-    place: String,
     program: PathBuf,
     folder: PathBuf,
 }
 
-/// Suites of the commands, which start them hundreds of times. The gate `isa` runs the commands themselves.
-const NOT_EMULATED: [&str; 3] = ["bench_cli", "kinglet_cli", "quantize_cli"];
-/// Suites that take minutes, and the one CPU, by its place in [`CORES`], that runs each.
-const ONCE: [(&str, usize); 2] = [("calibration", 1), ("conformance", 2)];
+/// Suites that go through kernels of every instruction set. The others run the same code on every CPU, and so on one of them.
+const ON_EVERY_CORE: [&str; 5] = ["runtime: kinglet", "tests: bits", "tests: conformance", "tests: floats", "tests: tiny"];
+
+/// Tests that are not run under QEMU, and why.
+const LEFT_OUT: [(&str, &[&str], &str); 6] = [
+    ("tests: calibration", &["calibrated_q4_is_closer_to_f32"], "measures the quality of bits that are the same here"),
+    (
+        "tests: conformance",
+        &["quantised_models_stay_close", "every_golden_file_is_sound"],
+        "calibrates many models, in minutes of emulated floats; what they hold follows from the same bits",
+    ),
+    (
+        "tests: tiny",
+        &["quantised_logits_are_those_of_every_machine", "quantised_weights_are_those_of_every_machine"],
+        "the gate isa holds both with the shipped programs",
+    ),
+    ("tools: kinglet_cli", &["the_demo_and_the_selftest_need_nothing"], "the gate isa runs both"),
+    ("tools: kinglet_cli", &["a_peak_of_memory_is_the_file_the_arena_and_little_more"], "the memory that it measures is QEMU's, too"),
+    ("tools: quantize_cli", &["memory_stays_within_its_bound"], "the memory that it measures is QEMU's, too"),
+];
 
 /// The same test programs on every CPU.
 pub(crate) fn suites(ran: &mut Ran) -> Result<(), String> {
-    let mut suites = build_suites()?;
-    for name in NOT_EMULATED.iter().chain(ONCE.iter().map(|(name, _)| name)) {
+    let suites = build_suites()?;
+    for name in ON_EVERY_CORE.iter().chain(LEFT_OUT.iter().map(|(name, ..)| name)) {
         if !suites.iter().any(|suite| suite.name == *name) {
-            return Err(format!("there is no suite {name}"));
+            return Err(format!("there is no suite {name:?}"));
         }
     }
-    suites.retain(|suite| !NOT_EMULATED.contains(&suite.name.as_str()));
     let reports = on_every_core(|core| {
         let mut lines = Vec::new();
         let (mut tests, started) = (0, Instant::now());
-        let elsewhere = |suite: &&Suite| !ONCE.iter().any(|(name, place)| *name == suite.name && CORES[*place].name != core.name);
-        for suite in suites.iter().filter(elsewhere) {
+        for suite in suites.iter().filter(|suite| core.is_largest() || ON_EVERY_CORE.contains(&suite.name.as_str())) {
             let began = Instant::now();
+            let left_out: Vec<&str> =
+                LEFT_OUT.iter().filter(|(name, ..)| *name == suite.name).flat_map(|(_, tests, _)| *tests).copied().collect();
             let mut command = command_in(&suite.folder, &core.runner());
+            command.arg(&suite.program).arg("--exact").args(left_out.iter().flat_map(|test| ["--skip", test]));
             // Those that start the commands put these words before them.
-            let ended = capture(command.arg(&suite.program).env("KINGLET_RUNNER", core.runner()))?;
-            let text = ended.success().map_err(|e| format!("{}: {e}", suite.name))?;
-            let passed = count(&text).ok_or_else(|| format!("{} tells no result:\n{text}", suite.name))?;
-            tests += passed;
-            if passed > 0 {
-                lines.push(format!("{:4} tests {:4} s  {}: {}", passed, began.elapsed().as_secs(), suite.place, suite.name));
+            let text = capture(command.env("KINGLET_RUNNER", core.runner()))?.success().map_err(|e| format!("{}: {e}", suite.name))?;
+            let (passed, filtered) = count(&text).ok_or_else(|| format!("{} tells no result:\n{text}", suite.name))?;
+            if filtered != left_out.len() {
+                return Err(format!("{}: {filtered} tests left out, not {left_out:?}", suite.name));
             }
+            tests += passed;
+            lines.push(format!("{:4} tests {:4} s  {}", passed, began.elapsed().as_secs(), suite.name));
         }
         Ok((tests, started.elapsed().as_secs(), lines))
     })?;
     for (core, (tests, seconds, lines)) in CORES.iter().zip(reports) {
         println!("QEMU, {}: {tests} tests of {} suites in {seconds} s\n  {}", core.name, lines.len(), lines.join("\n  "));
-        ran.add(format!("{tests} tests (QEMU, {})", core.name));
+        ran.add(format!("{tests} tests of {} suites (QEMU, {})", lines.len(), core.name));
     }
-    println!("not under QEMU: {}", NOT_EMULATED.join(", "));
+    let mut count = 0;
+    for (suite, tests, why) in LEFT_OUT {
+        println!("not run under QEMU: {suite}: {}: {why}", tests.join(", "));
+        count += tests.len();
+    }
+    ran.add(format!("{count} tests not under QEMU, for reasons it printed"));
     Ok(())
 }
 
@@ -238,20 +291,21 @@ fn build_suites() -> Result<Vec<Suite>, String> {
         let manifest = PathBuf::from(field(&message["manifest_path"])?);
         let folder = manifest.parent().ok_or("a manifest without a folder")?.to_owned();
         let place = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        suites.push(Suite { name: field(&message["target"]["name"])?, place, program: PathBuf::from(program), folder });
+        suites.push(Suite { name: format!("{place}: {}", field(&message["target"]["name"])?), program: PathBuf::from(program), folder });
     }
     if suites.is_empty() {
         return Err(format!("`{line}` names no test program"));
     }
-    suites.sort_by(|a, b| (&a.place, &a.name).cmp(&(&b.place, &b.name)));
+    suites.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(suites)
 }
 
-/// How many tests passed; nothing where no result is told.
-fn count(text: &str) -> Option<usize> {
-    let mut results = text.lines().filter_map(|line| line.strip_prefix("test result: ok. ")).peekable();
-    results.peek()?;
-    results.map(|rest| rest.split_once(" passed")?.0.parse::<usize>().ok()).sum()
+/// How many tests passed and how many were left out; nothing where no result is told.
+fn count(text: &str) -> Option<(usize, usize)> {
+    let results: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("test result: ok. ")).collect();
+    let number = |result: &&str, word: &str| result.split("; ").find_map(|part| part.strip_suffix(word)?.trim().parse::<usize>().ok());
+    let sum = |word| results.iter().map(|result| number(result, word)).sum::<Option<usize>>();
+    if results.is_empty() { None } else { Some((sum(" passed")?, sum(" filtered out")?)) }
 }
 
 #[cfg(test)]
@@ -274,9 +328,9 @@ mod tests {
 
     #[test]
     fn tests_are_counted() {
-        let ok = "running 2 tests\ntest result: ok. 2 passed; 0 failed; 0 ignored\n";
-        assert_eq!(count(ok), Some(2));
-        assert_eq!(count(&ok.repeat(2)), Some(4));
+        let ok = "running 2 tests\ntest result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 1.00s\n";
+        assert_eq!(count(ok), Some((2, 3)));
+        assert_eq!(count(&ok.repeat(2)), Some((4, 6)));
         for text in ["", "test result: ok. many passed", "test result: FAILED. 2 passed; 1 failed"] {
             assert_eq!(count(text), None, "{text}");
         }
