@@ -226,7 +226,12 @@ const ON_EVERY_CORE: [(&str, &[&str]); 5] = [
 ];
 
 /// Tests that are not run under QEMU, and why.
-const LEFT_OUT: [(&str, &[&str], &str); 6] = [
+const LEFT_OUT: [(&str, &[&str], &str); 7] = [
+    (
+        "tests: bits",
+        &["any_number_of_workers", "any_split_of_the_prompt", "logits_of_the_last_token_alone"],
+        "hundreds of runs of whole models; on emulated CPUs the self-test has threads and batches, in the gate isa",
+    ),
     ("tests: calibration", &["calibrated_q4_is_closer_to_f32"], "measures the quality of bits that are the same here"),
     (
         "tests: conformance",
