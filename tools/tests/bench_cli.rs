@@ -2,11 +2,13 @@
 
 use kinglet_quant::DType;
 use kinglet_tools::checkpoint::Checkpoint;
-use kinglet_tools::convert::{Conversion, Options};
+use kinglet_tools::convert::{Calibration, Conversion, Options};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
+
+#[path = "common/runner.rs"]
+mod runner;
 
 /// The tiny model at q4, converted once.
 fn tiny() -> &'static str {
@@ -15,14 +17,15 @@ fn tiny() -> &'static str {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let path = folder.path().join("tiny.kgl");
         let checkpoint = Checkpoint::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/tiny")).unwrap();
-        Conversion::plan(&checkpoint, &Options::of(DType::Q4)).unwrap().run(&path, false, None, &()).unwrap();
+        let options = Options { calibration: Calibration::Off, ..Options::of(DType::Q4) };
+        Conversion::plan(&checkpoint, &options).unwrap().run(&path, false, None, &()).unwrap();
         (folder, path)
     });
     path.to_str().unwrap()
 }
 
 fn bench(args: &[&str]) -> String {
-    let out = Command::new(env!("CARGO_BIN_EXE_kinglet")).args(["bench", "-m", tiny()]).args(args).output().unwrap();
+    let out = runner::program(env!("CARGO_BIN_EXE_kinglet")).args(["bench", "-m", tiny()]).args(args).output().unwrap();
     assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap()
 }
