@@ -28,6 +28,8 @@ mod neon;
 #[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 #[expect(unsafe_code, reason = "pointers whose bounds are asserted at the door")]
 mod product;
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
+mod quantise;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "intrinsics on pointers whose bounds are asserted at the door")]

@@ -10,7 +10,7 @@ mod q4;
 mod q8;
 
 use super::product::matmul;
-use super::{Kernels, attend, lane_entries};
+use super::{Kernels, attend, lane_entries, quantise};
 use crate::isa::{Avx2, Isa, avx2_entry};
 use crate::kernels::attention::{CacheF32, CacheI8, Partials, QueriesF32, QueriesI8};
 use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
@@ -46,8 +46,8 @@ pub(super) const KERNELS: Kernels = Kernels {
 };
 
 avx2_entry! {
-    fn quantise(x: &[f32], out: &mut ActsMut<'_>) = act::quantise;
-    fn quantise_heads(x: &[f32], scales: &mut [f32], quants: &mut [i8]) = act::quantise_heads;
+    fn quantise(x: &[f32], out: &mut ActsMut<'_>) = quantise::quantise::<act::Avx2Quants>;
+    fn quantise_heads(x: &[f32], scales: &mut [f32], quants: &mut [i8]) = quantise::quantise_heads::<act::Avx2Quants>;
     fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<q4::Q4>;
     fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<q8::Q8>;
     fn matmul_f16(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) = float::matmul_f16;

@@ -67,6 +67,18 @@ pub(super) fn greater(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
+/// What is left of a slice after its whole chunks, as one more chunk that zeros fill; none if nothing is.
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
+#[inline(always)]
+pub(super) fn padded<const N: usize>(tail: &[f32]) -> Option<[f32; N]> {
+    if tail.is_empty() {
+        return None;
+    }
+    let mut chunk = [0.0; N];
+    chunk[..tail.len()].copy_from_slice(tail);
+    Some(chunk)
+}
+
 /// Entry `rms_norm`.
 #[inline(always)]
 pub(super) fn rms_norm(weight: &[f32], eps: f32, x: &[f32], out: &mut [f32]) {

@@ -13,7 +13,7 @@ mod products;
 
 use super::attention::{CacheI8, Partials, QueriesI8};
 use super::product::matmul;
-use super::{Activation, Kernels, attend, scalar};
+use super::{Activation, Kernels, attend, quantise, scalar};
 use crate::isa::{Isa, Neon, neon_entry};
 use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
 use products::{Q4, Q8};
@@ -42,8 +42,8 @@ pub(super) const KERNELS: Kernels = Kernels {
 };
 
 neon_entry! {
-    fn quantise(x: &[f32], out: &mut ActsMut<'_>) = act::quantise;
-    fn quantise_heads(x: &[f32], scales: &mut [f32], quants: &mut [i8]) = act::quantise_heads;
+    fn quantise(x: &[f32], out: &mut ActsMut<'_>) = quantise::quantise::<act::NeonQuants>;
+    fn quantise_heads(x: &[f32], scales: &mut [f32], quants: &mut [i8]) = quantise::quantise_heads::<act::NeonQuants>;
     fn subtract(acts: &Acts<'_>, x: &mut [f32]) = act::subtract;
     fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q4<products::smull::Smull>>;
     fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q8<products::smull::Smull>>;

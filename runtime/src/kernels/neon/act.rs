@@ -3,40 +3,31 @@
 //! Comparisons pass over NaN, as the law does. A product is never a signalling NaN, so that of it and a number the
 //! instruction `fmaxnm` takes the number; conversions round ties to even, and narrowing saturates.
 
-use crate::kernels::{check_heads, check_quantise, token};
-use crate::tensor::{Acts, ActsMut};
+use crate::kernels::quantise::{QUANT_MAX, Quants};
+use crate::kernels::{lanes, token};
+use crate::tensor::Acts;
 use core::arch::aarch64::*;
 use kinglet_quant::{BLOCK, act};
-
-const QUANT_MAX: f32 = act::QUANT_MAX as f32;
 
 /// Floats of a register.
 const FOUR: usize = 4;
 /// Registers of a block.
 const REGISTERS: usize = BLOCK / FOUR;
 
-/// Entry `quantise`.
-#[target_feature(enable = "neon")]
-pub(super) fn quantise(x: &[f32], out: &mut ActsMut<'_>) {
-    check_quantise(x, out);
-    for (x, (quants, scales, sums)) in x.chunks_exact(out.cols().max(1)).zip(out.rows()) {
-        // All peaks first: a division waits for a peak, and the work of other groups fills the wait.
-        for (x, scale) in x.chunks(act::GROUP).zip(&mut *scales) {
-            *scale = peak(x);
-        }
-        let groups = x.chunks(act::GROUP).zip(quants.chunks_mut(act::GROUP)).zip(sums.chunks_mut(act::GROUP / BLOCK));
-        for (((x, quants), sums), scale) in groups.zip(scales) {
-            *scale = group(x, *scale, quants, sums);
-        }
-    }
-}
+/// See [`Quants`]. Only entries of tables with NEON may name it.
+pub(super) struct NeonQuants;
 
-/// Entry `quantise_heads`.
-#[target_feature(enable = "neon")]
-pub(super) fn quantise_heads(x: &[f32], scales: &mut [f32], quants: &mut [i8]) {
-    let head_dim = check_heads(x, scales, quants);
-    for ((x, quants), scale) in x.chunks_exact(head_dim).zip(quants.chunks_exact_mut(head_dim)).zip(scales) {
-        *scale = group(x, peak(x), quants, &mut []);
+impl Quants for NeonQuants {
+    #[inline(always)]
+    fn peak(x: &[f32]) -> f32 {
+        // SAFETY: this type is named only by entries of tables with NEON, which run with the feature.
+        unsafe { peak(x) }
+    }
+
+    #[inline(always)]
+    fn block(x: &[f32; BLOCK], factor: f32, quants: &mut [i8; BLOCK]) -> i16 {
+        // SAFETY: as in `peak`.
+        unsafe { block(x, factor, quants) }
     }
 }
 
@@ -69,7 +60,7 @@ pub(super) fn subtract(acts: &Acts<'_>, x: &mut [f32]) {
     }
 }
 
-/// The largest magnitude of a group, NaN being passed over.
+/// See [`Quants::peak`].
 #[inline]
 #[target_feature(enable = "neon")]
 fn peak(x: &[f32]) -> f32 {
@@ -79,8 +70,8 @@ fn peak(x: &[f32]) -> f32 {
     for x in blocks {
         raise(&mut peaks, x);
     }
-    if !tail.is_empty() {
-        raise(&mut peaks, &padded(tail));
+    if let Some(x) = lanes::padded(tail) {
+        raise(&mut peaks, &x);
     }
     for stride in [2, 1] {
         for i in 0..stride {
@@ -108,49 +99,6 @@ fn larger(v: float32x4_t, m: float32x4_t) -> float32x4_t {
     vbslq_f32(vcagtq_f32(v, m), v, m)
 }
 
-/// What is left of a group after its whole blocks, as one more block.
-#[inline]
-fn padded(tail: &[f32]) -> [f32; BLOCK] {
-    let mut block = [0.0; BLOCK];
-    block[..tail.len()].copy_from_slice(tail);
-    block
-}
-
-/// Quantises one group and returns its scale. Quants and sums beyond the inputs are 0; `sums` may have room for none.
-#[inline]
-#[target_feature(enable = "neon")]
-fn group(x: &[f32], peak: f32, quants: &mut [i8], sums: &mut [i16]) -> f32 {
-    if peak < act::TINY {
-        quants.fill(0);
-        sums.fill(0);
-        return 0.0;
-    }
-    let factor = QUANT_MAX / peak;
-    let (blocks, tail) = x.as_chunks::<BLOCK>();
-    let (whole, rest) = quants.split_at_mut(blocks.len() * BLOCK);
-    let mut sums = sums.iter_mut();
-    for (x, quants) in blocks.iter().zip(whole.as_chunks_mut().0) {
-        let sum = block(x, factor, quants);
-        if let Some(place) = sums.next() {
-            *place = sum;
-        }
-    }
-    if !tail.is_empty() {
-        let mut quants = [0; BLOCK];
-        let sum = block(&padded(tail), factor, &mut quants);
-        let len = rest.len().min(BLOCK);
-        rest[..len].copy_from_slice(&quants[..len]);
-        if let Some(place) = sums.next() {
-            *place = sum;
-        }
-    }
-    rest[tail.len()..].fill(0);
-    for place in sums {
-        *place = 0;
-    }
-    peak / QUANT_MAX
-}
-
 /// The registers of a block.
 #[inline]
 #[target_feature(enable = "neon")]
@@ -163,7 +111,7 @@ fn load(x: &[f32; BLOCK]) -> [float32x4_t; REGISTERS] {
     registers
 }
 
-/// Quantises a block and returns its sum.
+/// See [`Quants::block`].
 #[inline]
 #[target_feature(enable = "neon")]
 fn block(x: &[f32; BLOCK], factor: f32, quants: &mut [i8; BLOCK]) -> i16 {

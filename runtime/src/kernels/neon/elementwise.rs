@@ -26,8 +26,8 @@ pub(super) fn exps(x: &mut [f32], max: f32) {
 /// Entry `activate`.
 #[target_feature(enable = "neon")]
 pub(super) fn activate(f: Activation, x: &mut [f32]) {
-    let (chunks, tail) = x.as_chunks_mut();
-    let mut last = padded(tail);
+    let (chunks, tail) = x.as_chunks_mut::<SIDE_BY_SIDE>();
+    let mut last = lanes::padded::<SIDE_BY_SIDE>(tail);
     for x in chunks.iter_mut().chain(&mut last) {
         lanes::activate(f, x);
     }
@@ -38,10 +38,10 @@ pub(super) fn activate(f: Activation, x: &mut [f32]) {
 #[target_feature(enable = "neon")]
 pub(super) fn activate_gated(f: Activation, up: &[f32], gate: &mut [f32]) {
     assert_eq!(up.len(), gate.len());
-    let (up_chunks, up_tail) = up.as_chunks();
-    let (chunks, tail) = gate.as_chunks_mut();
-    let mut last = padded(tail);
-    for (up, gate) in up_chunks.iter().chain(&padded(up_tail)).zip(chunks.iter_mut().chain(&mut last)) {
+    let (up_chunks, up_tail) = up.as_chunks::<SIDE_BY_SIDE>();
+    let (chunks, tail) = gate.as_chunks_mut::<SIDE_BY_SIDE>();
+    let mut last = lanes::padded::<SIDE_BY_SIDE>(tail);
+    for (up, gate) in up_chunks.iter().chain(&lanes::padded(up_tail)).zip(chunks.iter_mut().chain(&mut last)) {
         // In a copy, which overlaps nothing: the compiler would ask, and have scalar code ready for the answer yes.
         let mut y = *gate;
         lanes::activate(f, &mut y);
@@ -51,16 +51,6 @@ pub(super) fn activate_gated(f: Activation, up: &[f32], gate: &mut [f32]) {
         *gate = y;
     }
     put_back(&last, tail);
-}
-
-/// What is left after the whole chunks, as one more; none if nothing is.
-#[inline]
-fn padded(tail: &[f32]) -> Option<[f32; SIDE_BY_SIDE]> {
-    (!tail.is_empty()).then(|| {
-        let mut chunk = [0.0; SIDE_BY_SIDE];
-        chunk[..tail.len()].copy_from_slice(tail);
-        chunk
-    })
 }
 
 /// Where it came from.
