@@ -60,6 +60,31 @@ pub(super) fn opaque(mut v: int8x16_t) -> int8x16_t {
     v
 }
 
+/// `asm!` with the registers of a block's weights as `w0` to `w15`.
+macro_rules! asm_with_weights {
+    ($weights:ident, $($template_and_operands:tt)*) => {
+        asm!(
+            $($template_and_operands)*
+            w0 = in(vreg) $weights[0][0],
+            w1 = in(vreg) $weights[0][1],
+            w2 = in(vreg) $weights[1][0],
+            w3 = in(vreg) $weights[1][1],
+            w4 = in(vreg) $weights[2][0],
+            w5 = in(vreg) $weights[2][1],
+            w6 = in(vreg) $weights[3][0],
+            w7 = in(vreg) $weights[3][1],
+            w8 = in(vreg) $weights[4][0],
+            w9 = in(vreg) $weights[4][1],
+            w10 = in(vreg) $weights[5][0],
+            w11 = in(vreg) $weights[5][1],
+            w12 = in(vreg) $weights[6][0],
+            w13 = in(vreg) $weights[6][1],
+            w14 = in(vreg) $weights[7][0],
+            w15 = in(vreg) $weights[7][1],
+        )
+    };
+}
+
 macro_rules! sdot {
     ($sum:literal, $weights:literal, $x:literal, $i:literal) => {
         concat!("sdot {", $sum, ":v}.4s, {", $weights, ":v}.16b, {", $x, ":v}.4b[", $i, "]\n")
@@ -81,7 +106,8 @@ pub(super) unsafe fn sdot_block(dots: Ints, weights: &Weights, x: *const i8) -> 
     let [mut low, mut high] = dots;
     // SAFETY: instructions that the function's features have; the loads are the caller's duty.
     unsafe {
-        asm!(
+        asm_with_weights!(
+            weights,
             "ldp {x0:q}, {x1:q}, [{x}]",
             four!("w0", "w1", "x0", "0"),
             four!("w2", "w3", "x0", "1"),
@@ -94,22 +120,6 @@ pub(super) unsafe fn sdot_block(dots: Ints, weights: &Weights, x: *const i8) -> 
             x = in(reg) x,
             low = inout(vreg) low,
             high = inout(vreg) high,
-            w0 = in(vreg) weights[0][0],
-            w1 = in(vreg) weights[0][1],
-            w2 = in(vreg) weights[1][0],
-            w3 = in(vreg) weights[1][1],
-            w4 = in(vreg) weights[2][0],
-            w5 = in(vreg) weights[2][1],
-            w6 = in(vreg) weights[3][0],
-            w7 = in(vreg) weights[3][1],
-            w8 = in(vreg) weights[4][0],
-            w9 = in(vreg) weights[4][1],
-            w10 = in(vreg) weights[5][0],
-            w11 = in(vreg) weights[5][1],
-            w12 = in(vreg) weights[6][0],
-            w13 = in(vreg) weights[6][1],
-            w14 = in(vreg) weights[7][0],
-            w15 = in(vreg) weights[7][1],
             x0 = out(vreg) _,
             x1 = out(vreg) _,
             options(pure, readonly, nostack, preserves_flags),
@@ -133,7 +143,8 @@ pub(super) unsafe fn sdot_two(weights: &Weights, x: *const i8, y: *const i8, sca
     }
     // SAFETY: as in `sdot_block`; `Sums` is two registers of dots and two of products.
     unsafe {
-        asm!(
+        asm_with_weights!(
+            weights,
             "ldp {x0:q}, {x1:q}, [{x}]",
             "ldp {y0:q}, {y1:q}, [{y}]",
             "ldp {a0:q}, {a1:q}, [{sums}]",
@@ -161,22 +172,6 @@ pub(super) unsafe fn sdot_two(weights: &Weights, x: *const i8, y: *const i8, sca
             sums = in(reg) sums.as_mut_ptr(),
             s0 = in(vreg) scales[0],
             s1 = in(vreg) scales[1],
-            w0 = in(vreg) weights[0][0],
-            w1 = in(vreg) weights[0][1],
-            w2 = in(vreg) weights[1][0],
-            w3 = in(vreg) weights[1][1],
-            w4 = in(vreg) weights[2][0],
-            w5 = in(vreg) weights[2][1],
-            w6 = in(vreg) weights[3][0],
-            w7 = in(vreg) weights[3][1],
-            w8 = in(vreg) weights[4][0],
-            w9 = in(vreg) weights[4][1],
-            w10 = in(vreg) weights[5][0],
-            w11 = in(vreg) weights[5][1],
-            w12 = in(vreg) weights[6][0],
-            w13 = in(vreg) weights[6][1],
-            w14 = in(vreg) weights[7][0],
-            w15 = in(vreg) weights[7][1],
             x0 = out(vreg) _,
             x1 = out(vreg) _,
             y0 = out(vreg) _,
@@ -199,35 +194,21 @@ pub(super) unsafe fn sdot_two(weights: &Weights, x: *const i8, y: *const i8, sca
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
 pub(super) unsafe fn smmla_two(weights: &Weights, x: *const i8, y: *const i8, scales: [int32x4_t; 4], sums: &mut [[int32x4_t; 4]; 2]) {
+    #[rustfmt::skip]
     macro_rules! eight {
         ($x:literal, $w0:literal, $w1:literal, $w2:literal, $w3:literal) => {
             concat!(
-                "smmla {d0:v}.4s, {",
-                $x,
-                ":v}.16b, {",
-                $w0,
-                ":v}.16b\n",
-                "smmla {d1:v}.4s, {",
-                $x,
-                ":v}.16b, {",
-                $w1,
-                ":v}.16b\n",
-                "smmla {d2:v}.4s, {",
-                $x,
-                ":v}.16b, {",
-                $w2,
-                ":v}.16b\n",
-                "smmla {d3:v}.4s, {",
-                $x,
-                ":v}.16b, {",
-                $w3,
-                ":v}.16b\n",
+                "smmla {d0:v}.4s, {", $x, ":v}.16b, {", $w0, ":v}.16b\n",
+                "smmla {d1:v}.4s, {", $x, ":v}.16b, {", $w1, ":v}.16b\n",
+                "smmla {d2:v}.4s, {", $x, ":v}.16b, {", $w2, ":v}.16b\n",
+                "smmla {d3:v}.4s, {", $x, ":v}.16b, {", $w3, ":v}.16b\n",
             )
         };
     }
     // SAFETY: as in `sdot_two`.
     unsafe {
-        asm!(
+        asm_with_weights!(
+            weights,
             "ldp {x0:q}, {x1:q}, [{x}]",
             "ldp {x2:q}, {x3:q}, [{y}]",
             "ldp {d0:q}, {d1:q}, [{sums}]",
@@ -257,22 +238,6 @@ pub(super) unsafe fn smmla_two(weights: &Weights, x: *const i8, y: *const i8, sc
             s1 = in(vreg) scales[1],
             s2 = in(vreg) scales[2],
             s3 = in(vreg) scales[3],
-            w0 = in(vreg) weights[0][0],
-            w1 = in(vreg) weights[0][1],
-            w2 = in(vreg) weights[1][0],
-            w3 = in(vreg) weights[1][1],
-            w4 = in(vreg) weights[2][0],
-            w5 = in(vreg) weights[2][1],
-            w6 = in(vreg) weights[3][0],
-            w7 = in(vreg) weights[3][1],
-            w8 = in(vreg) weights[4][0],
-            w9 = in(vreg) weights[4][1],
-            w10 = in(vreg) weights[5][0],
-            w11 = in(vreg) weights[5][1],
-            w12 = in(vreg) weights[6][0],
-            w13 = in(vreg) weights[6][1],
-            w14 = in(vreg) weights[7][0],
-            w15 = in(vreg) weights[7][1],
             x0 = out(vreg) _,
             x1 = out(vreg) _,
             x2 = out(vreg) _,
@@ -310,18 +275,13 @@ pub(super) struct Twelve<'a> {
 
 /// Three tokens whose activations are at `$x`, `$y`, `$z`: sixteen inputs, with the weights of these in `v24` to `v27`.
 /// Three, so that no instruction waits for the one before.
+#[rustfmt::skip]
 macro_rules! three {
     ($x:literal $a:literal, $y:literal $b:literal, $z:literal $c:literal) => {
         concat!(
-            "ldr q29, [{",
-            $x,
-            "}, {i}]\n",
-            "ldr q30, [{",
-            $y,
-            "}, {i}]\n",
-            "ldr q31, [{",
-            $z,
-            "}, {i}]\n",
+            "ldr q29, [{", $x, "}, {i}]\n",
+            "ldr q30, [{", $y, "}, {i}]\n",
+            "ldr q31, [{", $z, "}, {i}]\n",
             three!($a, $b, $c, "v24", "0"),
             three!($a, $b, $c, "v25", "1"),
             three!($a, $b, $c, "v26", "2"),
@@ -330,35 +290,22 @@ macro_rules! three {
     };
     ($a:literal, $b:literal, $c:literal, $weights:literal, $i:literal) => {
         concat!(
-            "sdot ",
-            $a,
-            ".4s, ",
-            $weights,
-            ".16b, v29.4b[",
-            $i,
-            "]\n",
-            "sdot ",
-            $b,
-            ".4s, ",
-            $weights,
-            ".16b, v30.4b[",
-            $i,
-            "]\n",
-            "sdot ",
-            $c,
-            ".4s, ",
-            $weights,
-            ".16b, v31.4b[",
-            $i,
-            "]\n",
+            "sdot ", $a, ".4s, ", $weights, ".16b, v29.4b[", $i, "]\n",
+            "sdot ", $b, ".4s, ", $weights, ".16b, v30.4b[", $i, "]\n",
+            "sdot ", $c, ".4s, ", $weights, ".16b, v31.4b[", $i, "]\n",
         )
     };
 }
 
 /// The products `$p`, `$q`, `$r` of three tokens, from their dots and the scales in `v28`.
+#[rustfmt::skip]
 macro_rules! scaled {
     ($op:literal, $p:literal $a:literal, $q:literal $b:literal, $r:literal $c:literal) => {
-        concat!($op, $p, ".4s, ", $a, ".4s, v28.4s\n", $op, $q, ".4s, ", $b, ".4s, v28.4s\n", $op, $r, ".4s, ", $c, ".4s, v28.4s\n")
+        concat!(
+            $op, $p, ".4s, ", $a, ".4s, v28.4s\n",
+            $op, $q, ".4s, ", $b, ".4s, v28.4s\n",
+            $op, $r, ".4s, ", $c, ".4s, v28.4s\n",
+        )
     };
 }
 
@@ -388,110 +335,32 @@ macro_rules! block {
     };
 }
 
-/// Adds to four tokens' `out`, so many bytes from the first's, their products in `$p` to `$s`, which `$scales` scales.
+/// Adds to four tokens' `out`, so many bytes from the first's, their products in `$p` to `$s`, which `$scales` scales. Each
+/// instruction for all four, so that none waits for the one before.
+#[rustfmt::skip]
 macro_rules! out_four {
     ($scales:literal, $p:literal $p_at:literal, $q:literal $q_at:literal, $r:literal $r_at:literal, $s:literal $s_at:literal) => {
         concat!(
-            "ldr q24, [{out}, #",
-            $p_at,
-            "]\n",
-            "ldr q25, [{out}, #",
-            $q_at,
-            "]\n",
-            "ldr q26, [{out}, #",
-            $r_at,
-            "]\n",
-            "ldr q27, [{out}, #",
-            $s_at,
-            "]\n",
-            "scvtf v",
-            $p,
-            ".4s, v",
-            $p,
-            ".4s\n",
-            "scvtf v",
-            $q,
-            ".4s, v",
-            $q,
-            ".4s\n",
-            "scvtf v",
-            $r,
-            ".4s, v",
-            $r,
-            ".4s\n",
-            "scvtf v",
-            $s,
-            ".4s, v",
-            $s,
-            ".4s\n",
-            "fmul v",
-            $p,
-            ".4s, v",
-            $p,
-            ".4s, ",
-            $scales,
-            ".s[0]\n",
-            "fmul v",
-            $q,
-            ".4s, v",
-            $q,
-            ".4s, ",
-            $scales,
-            ".s[1]\n",
-            "fmul v",
-            $r,
-            ".4s, v",
-            $r,
-            ".4s, ",
-            $scales,
-            ".s[2]\n",
-            "fmul v",
-            $s,
-            ".4s, v",
-            $s,
-            ".4s, ",
-            $scales,
-            ".s[3]\n",
-            "fadd v",
-            $p,
-            ".4s, v24.4s, v",
-            $p,
-            ".4s\n",
-            "fadd v",
-            $q,
-            ".4s, v25.4s, v",
-            $q,
-            ".4s\n",
-            "fadd v",
-            $r,
-            ".4s, v26.4s, v",
-            $r,
-            ".4s\n",
-            "fadd v",
-            $s,
-            ".4s, v27.4s, v",
-            $s,
-            ".4s\n",
-            "str q",
-            $p,
-            ", [{out}, #",
-            $p_at,
-            "]\n",
-            "str q",
-            $q,
-            ", [{out}, #",
-            $q_at,
-            "]\n",
-            "str q",
-            $r,
-            ", [{out}, #",
-            $r_at,
-            "]\n",
-            "str q",
-            $s,
-            ", [{out}, #",
-            $s_at,
-            "]\n",
+            "ldr q24, [{out}, #", $p_at, "]\n",
+            "ldr q25, [{out}, #", $q_at, "]\n",
+            "ldr q26, [{out}, #", $r_at, "]\n",
+            "ldr q27, [{out}, #", $s_at, "]\n",
+            "scvtf v", $p, ".4s, v", $p, ".4s\n",
+            "scvtf v", $q, ".4s, v", $q, ".4s\n",
+            "scvtf v", $r, ".4s, v", $r, ".4s\n",
+            "scvtf v", $s, ".4s, v", $s, ".4s\n",
+            "fmul v", $p, ".4s, v", $p, ".4s, ", $scales, ".s[0]\n",
+            "fmul v", $q, ".4s, v", $q, ".4s, ", $scales, ".s[1]\n",
+            "fmul v", $r, ".4s, v", $r, ".4s, ", $scales, ".s[2]\n",
+            "fmul v", $s, ".4s, v", $s, ".4s, ", $scales, ".s[3]\n",
+            "fadd v", $p, ".4s, v24.4s, v", $p, ".4s\n",
+            "fadd v", $q, ".4s, v25.4s, v", $q, ".4s\n",
+            "fadd v", $r, ".4s, v26.4s, v", $r, ".4s\n",
+            "fadd v", $s, ".4s, v27.4s, v", $s, ".4s\n",
+            "str q", $p, ", [{out}, #", $p_at, "]\n",
+            "str q", $q, ", [{out}, #", $q_at, "]\n",
+            "str q", $r, ", [{out}, #", $r_at, "]\n",
+            "str q", $s, ", [{out}, #", $s_at, "]\n",
         )
     };
 }
@@ -547,38 +416,10 @@ macro_rules! group_of_twelve {
                     x9 = in(reg) o.x.add(9 * o.stride),
                     x10 = in(reg) o.x.add(10 * o.stride),
                     x11 = in(reg) o.x.add(11 * o.stride),
-                    out("v0") _,
-                    out("v1") _,
-                    out("v2") _,
-                    out("v3") _,
-                    out("v4") _,
-                    out("v5") _,
-                    out("v6") _,
-                    out("v7") _,
-                    out("v8") _,
-                    out("v9") _,
-                    out("v10") _,
-                    out("v11") _,
-                    out("v12") _,
-                    out("v13") _,
-                    out("v14") _,
-                    out("v15") _,
-                    out("v16") _,
-                    out("v17") _,
-                    out("v18") _,
-                    out("v19") _,
-                    out("v20") _,
-                    out("v21") _,
-                    out("v22") _,
-                    out("v23") _,
-                    out("v24") _,
-                    out("v25") _,
-                    out("v26") _,
-                    out("v27") _,
-                    out("v28") _,
-                    out("v29") _,
-                    out("v30") _,
-                    out("v31") _,
+                    out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                    out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+                    out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+                    out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
                     options(nostack),
                 );
             }
