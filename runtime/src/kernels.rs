@@ -21,6 +21,9 @@ pub mod attention;
 mod avx2;
 #[cfg(feature = "std")]
 pub mod contract;
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
+#[expect(unsafe_code, reason = "eight at a time of slices whose lengths are asserted")]
+mod float;
 mod lanes;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 #[expect(unsafe_code, reason = "intrinsics on pointers whose bounds are asserted at the door")]

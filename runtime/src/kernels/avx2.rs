@@ -5,12 +5,11 @@
 
 mod act;
 pub(super) mod dots;
-mod float;
 mod q4;
 mod q8;
 
 use super::product::matmul;
-use super::{Kernels, attend, lane_entries, quantise};
+use super::{Kernels, attend, float, lane_entries, quantise};
 use crate::isa::{Avx2, Isa, avx2_entry};
 use crate::kernels::attention::{CacheF32, CacheI8, Partials, QueriesF32, QueriesI8};
 use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
@@ -50,8 +49,8 @@ avx2_entry! {
     fn quantise_heads(x: &[f32], scales: &mut [f32], quants: &mut [i8]) = quantise::quantise_heads::<act::Avx2Quants>;
     fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<q4::Q4>;
     fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<q8::Q8>;
-    fn matmul_f16(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) = float::matmul_f16;
-    fn matmul_f32(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) = float::matmul_f32;
+    fn matmul_f16(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) = float::matmul_f16::<dots::Ymm>;
+    fn matmul_f32(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) = float::matmul_f32::<dots::Ymm>;
     fn attend_i8(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_i8::<dots::Avx2Dots>;
     fn attend_f32(cache: &CacheF32<'_>, queries: &QueriesF32<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_f32;
     fn merge(later: &Partials<'_>, out: &mut Partials<'_>) = attend::merge;

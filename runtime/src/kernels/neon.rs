@@ -7,13 +7,12 @@ mod asm;
 pub(super) mod dotprod;
 mod dots;
 mod elementwise;
-mod float;
 pub(super) mod i8mm;
 mod products;
 
 use super::attention::{CacheI8, Partials, QueriesI8};
 use super::product::matmul;
-use super::{Activation, Kernels, attend, quantise, scalar};
+use super::{Activation, Kernels, attend, float, quantise, scalar};
 use crate::isa::{Isa, Neon, neon_entry};
 use crate::tensor::{Acts, ActsMut, Matrix, Outputs};
 use products::{Q4, Q8};
@@ -47,8 +46,8 @@ neon_entry! {
     fn subtract(acts: &Acts<'_>, x: &mut [f32]) = act::subtract;
     fn matmul_q4(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q4<products::smull::Smull>>;
     fn matmul_q8(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outputs<'_>) = matmul::<Q8<products::smull::Smull>>;
-    fn matmul_f16(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) = float::matmul_f16;
-    fn matmul_f32(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) = float::matmul_f32;
+    fn matmul_f16(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) = float::matmul_f16::<dots::Pair>;
+    fn matmul_f32(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) = float::matmul_f32::<dots::Pair>;
     fn activate(f: Activation, x: &mut [f32]) = elementwise::activate;
     fn activate_gated(f: Activation, up: &[f32], gate: &mut [f32]) = elementwise::activate_gated;
     fn attend_i8(cache: &CacheI8<'_>, queries: &QueriesI8<'_>, span: usize, out: &mut Partials<'_>) = attend::attend_i8::<dots::NeonDots<dots::smull::Smull>>;

@@ -4,6 +4,7 @@
 
 use crate::kernels::attend::{Dots, Eight, TILES, weight};
 use crate::kernels::attention::BLOCK;
+use crate::kernels::float::Float;
 use crate::kernels::prefetch;
 use core::arch::x86_64::*;
 use kinglet_quant::LANES;
@@ -67,6 +68,26 @@ impl Eight for Ymm {
         // The instruction gives its second operand unless the first one is greater.
         // SAFETY: as in `splat`.
         Self(unsafe { _mm256_max_ps(other.0, self.0) })
+    }
+}
+
+impl Float for Ymm {
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        // SAFETY: as in `splat`.
+        Self(unsafe { _mm256_mul_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn from_f32(bytes: &[u8; 4 * LANES]) -> Self {
+        // SAFETY: as in `splat`, and there are 32 bytes.
+        Self(unsafe { _mm256_loadu_ps(bytes.as_ptr().cast()) })
+    }
+
+    #[inline(always)]
+    fn from_f16(bytes: &[u8; 2 * LANES]) -> Self {
+        // SAFETY: as in `splat`, for tables with AVX2 have F16C, and there are 16 bytes.
+        Self(unsafe { _mm256_cvtph_ps(_mm_loadu_si128(bytes.as_ptr().cast())) })
     }
 }
 

@@ -16,6 +16,7 @@ pub(super) mod smull;
 
 use crate::kernels::attend::{Dots, Eight, TILES};
 use crate::kernels::attention::BLOCK;
+use crate::kernels::float::Float;
 use crate::kernels::neon::elementwise;
 use crate::kernels::prefetch;
 use core::arch::aarch64::*;
@@ -175,5 +176,29 @@ impl Eight for Pair {
     fn exps(x: &mut [f32; BLOCK], max: f32) {
         // SAFETY: as in `splat`.
         unsafe { elementwise::exps(x, max) }
+    }
+}
+
+impl Float for Pair {
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        // SAFETY: as in `splat`.
+        unsafe { Self(vmulq_f32(self.0, other.0), vmulq_f32(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    fn from_f32(bytes: &[u8; 4 * LANES]) -> Self {
+        let (low, high) = bytes.split_at(2 * LANES);
+        // SAFETY: as in `splat`, and there are 16 bytes in each half; registers of bytes are loaded from any address.
+        unsafe { Self(vreinterpretq_f32_u8(vld1q_u8(low.as_ptr())), vreinterpretq_f32_u8(vld1q_u8(high.as_ptr()))) }
+    }
+
+    #[inline(always)]
+    fn from_f16(bytes: &[u8; 2 * LANES]) -> Self {
+        // SAFETY: as in `splat`, and there are 16 bytes.
+        unsafe {
+            let eight = vreinterpretq_f16_u8(vld1q_u8(bytes.as_ptr()));
+            Self(vcvt_f32_f16(vget_low_f16(eight)), vcvt_high_f32_f16(eight))
+        }
     }
 }

@@ -1,12 +1,22 @@
-//! f32 and f16 weights times f32 activations: the lanes of a register are the lanes of a lane sum.
+//! f32 and f16 weights times f32 activations on vector machines, written once over a register of a lane sum's lanes.
 //!
-//! A register tile is `R` rows times `T` tokens, with one register of lanes each; the tree is taken at the end.
+//! A register tile is some rows times some tokens, with a register of lanes each; the tree is taken at the end. Everything
+//! here is `#[inline(always)]`, so that each entry of a table compiles it with its own features.
 
-use super::to_lanes;
-use crate::kernels::{check_float, lanes};
+use super::attend::Eight;
+use super::{check_float, lanes};
 use crate::tensor::{Matrix, Outputs};
-use core::arch::x86_64::*;
 use kinglet_quant::{DType, LANES};
+
+/// What an instruction set supplies.
+pub(super) trait Float: Eight {
+    /// `self * other` in every lane.
+    fn times(self, other: Self) -> Self;
+    /// Eight f32.
+    fn from_f32(bytes: &[u8; 4 * LANES]) -> Self;
+    /// Eight f16, as f32.
+    fn from_f16(bytes: &[u8; 2 * LANES]) -> Self;
+}
 
 /// Rows in a register tile with one token.
 const ROWS: usize = LANES;
@@ -17,21 +27,22 @@ const ROWS_OF_TWO: usize = LANES / 2;
 const TOKEN_BLOCK: usize = 32;
 
 /// Entry `matmul_f32`.
-#[target_feature(enable = "avx2,f16c")]
-pub(super) fn matmul_f32(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) {
+#[inline(always)]
+pub(super) fn matmul_f32<F: Float>(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) {
     check_float(DType::F32, w, x, out);
-    matmul::<false>(w, x, out);
+    matmul(w, x, out, F::from_f32);
 }
 
 /// Entry `matmul_f16`.
-#[target_feature(enable = "avx2,f16c")]
-pub(super) fn matmul_f16(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) {
+#[inline(always)]
+pub(super) fn matmul_f16<F: Float>(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) {
     check_float(DType::F16, w, x, out);
-    matmul::<true>(w, x, out);
+    matmul(w, x, out, F::from_f16);
 }
 
-#[target_feature(enable = "avx2,f16c")]
-fn matmul<const HALF: bool>(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) {
+/// Weights are `N` bytes for eight of a row, which `weights` reads.
+#[inline(always)]
+fn matmul<F: Float, const N: usize>(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>, weights: impl Fn(&[u8; N]) -> F + Copy) {
     let cols = w.cols();
     let tokens = out.tokens();
     for first in (0..tokens).step_by(TOKEN_BLOCK) {
@@ -44,9 +55,10 @@ fn matmul<const HALF: bool>(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) {
                 let x = [&x[t * cols..][..cols], &x[(t + 1) * cols..][..cols]];
                 let mut y = [[0.0; LANES]; 2];
                 for first in [0, ROWS_OF_TWO] {
-                    for (row, sums) in register_tile::<HALF, ROWS_OF_TWO, 2>(bytes, rows, first, x).into_iter().enumerate() {
-                        y[0][first + row] = sums[0];
-                        y[1][first + row] = sums[1];
+                    let sums: [_; ROWS_OF_TWO] = register_tile(bytes, rows, first, x, weights);
+                    for row in 0..ROWS_OF_TWO {
+                        y[0][first + row] = sums[row][0];
+                        y[1][first + row] = sums[row][1];
                     }
                 }
                 out.store(tile, t, y[0]);
@@ -54,7 +66,7 @@ fn matmul<const HALF: bool>(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) {
                 t += 2;
             }
             if t < end {
-                let y = register_tile::<HALF, ROWS, 1>(bytes, rows, 0, [&x[t * cols..][..cols]]);
+                let y: [_; ROWS] = register_tile(bytes, rows, 0, [&x[t * cols..][..cols]], weights);
                 out.store(tile, t, y.map(|[y]| y));
             }
         }
@@ -63,54 +75,53 @@ fn matmul<const HALF: bool>(w: &Matrix<'_>, x: &[f32], out: &mut Outputs<'_>) {
 
 /// The products of rows `first..first + R` of a tile, of whose rows only `rows` exist, with `T` vectors of equal length.
 /// For a row that does not exist the last one is read again.
-#[target_feature(enable = "avx2,f16c")]
-fn register_tile<const HALF: bool, const R: usize, const T: usize>(
+#[inline(always)]
+fn register_tile<F: Float, const N: usize, const R: usize, const T: usize>(
     bytes: &[u8],
     rows: usize,
     first: usize,
     x: [&[f32]; T],
+    weights: impl Fn(&[u8; N]) -> F,
 ) -> [[f32; T]; R] {
     let cols = x[0].len();
-    let width = if HALF { 2 } else { 4 };
+    let width = N / LANES;
     assert!(rows > 0 && bytes.len() == rows * cols * width && x.iter().all(|x| x.len() == cols));
     let mut starts = [0; R];
     for row in 0..R {
         starts[row] = (first + row).min(rows - 1) * cols * width;
     }
 
-    let mut sums = [[_mm256_setzero_ps(); T]; R];
+    let mut sums = [[F::splat(0.0); T]; R];
     let whole = cols / LANES * LANES;
     for k in (0..whole).step_by(LANES) {
-        let mut vectors = [_mm256_setzero_ps(); T];
+        let mut vectors = [F::splat(0.0); T];
         for t in 0..T {
             // SAFETY: `k + 8 <= cols`, the length of every vector.
-            vectors[t] = unsafe { _mm256_loadu_ps(x[t].as_ptr().add(k)) };
+            vectors[t] = F::load(unsafe { &*x[t].as_ptr().add(k).cast() });
         }
         for row in 0..R {
             // SAFETY: a row has `cols` weights of `width` bytes from its start on, and `k + 8 <= cols`.
-            let w = unsafe { weights::<HALF>(bytes.as_ptr().add(starts[row] + k * width)) };
+            let w = weights(unsafe { &*bytes.as_ptr().add(starts[row] + k * width).cast() });
             for t in 0..T {
-                sums[row][t] = _mm256_add_ps(sums[row][t], _mm256_mul_ps(w, vectors[t]));
+                sums[row][t] = sums[row][t].plus(w.times(vectors[t]));
             }
         }
     }
     if whole < cols {
         // The tail goes through a chunk padded with zeros, as the law says.
-        let mut vectors = [_mm256_setzero_ps(); T];
+        let mut vectors = [F::splat(0.0); T];
         for t in 0..T {
             let mut chunk = [0.0; LANES];
             chunk[..cols - whole].copy_from_slice(&x[t][whole..]);
-            // SAFETY: the array has 8 floats.
-            vectors[t] = unsafe { _mm256_loadu_ps(chunk.as_ptr()) };
+            vectors[t] = F::load(&chunk);
         }
         for row in 0..R {
-            let mut chunk = [0_u8; 4 * LANES];
+            let mut chunk = [0; N];
             let tail = &bytes[starts[row] + whole * width..][..(cols - whole) * width];
             chunk[..tail.len()].copy_from_slice(tail);
-            // SAFETY: the array has 32 bytes, as many as eight weights of either width need.
-            let w = unsafe { weights::<HALF>(chunk.as_ptr()) };
+            let w = weights(&chunk);
             for t in 0..T {
-                sums[row][t] = _mm256_add_ps(sums[row][t], _mm256_mul_ps(w, vectors[t]));
+                sums[row][t] = sums[row][t].plus(w.times(vectors[t]));
             }
         }
     }
@@ -118,24 +129,8 @@ fn register_tile<const HALF: bool, const R: usize, const T: usize>(
     let mut y = [[0.0; T]; R];
     for row in 0..R {
         for t in 0..T {
-            y[row][t] = lanes::tree(to_lanes(sums[row][t]), |a, b| a + b);
+            y[row][t] = lanes::tree(sums[row][t].to_lanes(), |a, b| a + b);
         }
     }
     y
-}
-
-/// Eight weights as f32.
-///
-/// # Safety
-/// `from` has 16 readable bytes for f16, 32 for f32.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-unsafe fn weights<const HALF: bool>(from: *const u8) -> __m256 {
-    if HALF {
-        // SAFETY: the caller's duty.
-        _mm256_cvtph_ps(unsafe { _mm_loadu_si128(from.cast()) })
-    } else {
-        // SAFETY: the caller's duty.
-        unsafe { _mm256_loadu_ps(from.cast()) }
-    }
 }
