@@ -56,13 +56,17 @@ pub(super) trait Level: Sized {
     const RUNS_ON: bool;
 
     /// The weights in the level's arrangement.
-    unsafe fn arrange<const T: usize>(weights: Weights) -> Weights;
+    #[inline(always)]
+    unsafe fn arrange<const T: usize>(weights: Weights) -> Weights {
+        weights
+    }
 
     /// Adds a block's dots, and their products with `scales`, of q4 or q8 weights.
     unsafe fn add<Q: Blocks, const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]);
 
     /// Puts `product` of every token back into the order of the rows.
-    unsafe fn restore<const T: usize>(sums: &mut [Sums; T]);
+    #[inline(always)]
+    unsafe fn restore<const T: usize>(_sums: &mut [Sums; T]) {}
 
     /// Adds `f32(Σ s_b Σ q x) * scale` of a group.
     #[inline(always)]
@@ -187,9 +191,18 @@ impl<L: Level> Blocks for Q4<L> {
     const SCALES_AT: usize = q4::SCALES_AT;
 
     #[inline(always)]
-    unsafe fn weights(bytes: *const u8) -> Weights {
-        // SAFETY: the caller's duty.
-        unsafe { unpack(bytes) }
+    #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Product`")]
+    unsafe fn weights(packed: *const u8) -> Weights {
+        let mask = vdupq_n_u8(q4::QUANT_MAX);
+        let mut weights = [[vdupq_n_s8(0); 2]; BLOCK / 4];
+        for load in 0..BLOCK / 8 {
+            for rows in 0..2 {
+                let bytes = vld1q_u8(packed.add(4 * LANES * load + 16 * rows));
+                weights[2 * load][rows] = vreinterpretq_s8_u8(vandq_u8(bytes, mask));
+                weights[2 * load + 1][rows] = vreinterpretq_s8_u8(vshrq_n_u8::<4>(bytes));
+            }
+        }
+        weights
     }
 }
 
@@ -197,9 +210,15 @@ impl<L: Level> Blocks for Q8<L> {
     const SCALES_AT: usize = q8::SCALES_AT;
 
     #[inline(always)]
+    #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Product`")]
     unsafe fn weights(bytes: *const u8) -> Weights {
-        // SAFETY: the caller's duty.
-        unsafe { load(bytes) }
+        let mut weights = [[vdupq_n_s8(0); 2]; BLOCK / 4];
+        for four in 0..BLOCK / 4 {
+            for rows in 0..2 {
+                weights[four][rows] = vld1q_s8(bytes.add(4 * LANES * four + 16 * rows).cast());
+            }
+        }
+        weights
     }
 }
 
@@ -231,35 +250,6 @@ pub(super) unsafe fn block_by_block<L: Level, Q: Blocks, const P: usize, const T
             }
         }
     }
-}
-
-/// A block of q4 weights.
-#[inline(always)]
-#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-unsafe fn unpack(packed: *const u8) -> Weights {
-    let mask = vdupq_n_u8(q4::QUANT_MAX);
-    let mut weights = [[vdupq_n_s8(0); 2]; BLOCK / 4];
-    for load in 0..BLOCK / 8 {
-        for rows in 0..2 {
-            let bytes = vld1q_u8(packed.add(4 * LANES * load + 16 * rows));
-            weights[2 * load][rows] = vreinterpretq_s8_u8(vandq_u8(bytes, mask));
-            weights[2 * load + 1][rows] = vreinterpretq_s8_u8(vshrq_n_u8::<4>(bytes));
-        }
-    }
-    weights
-}
-
-/// A block of q8 weights.
-#[inline(always)]
-#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-unsafe fn load(bytes: *const u8) -> Weights {
-    let mut weights = [[vdupq_n_s8(0); 2]; BLOCK / 4];
-    for four in 0..BLOCK / 4 {
-        for rows in 0..2 {
-            weights[four][rows] = vld1q_s8(bytes.add(4 * LANES * four + 16 * rows).cast());
-        }
-    }
-    weights
 }
 
 /// The scales of block `b` of a group, less those of the group's next block if dots run on; see [`Level::RUNS_ON`].

@@ -15,11 +15,6 @@ impl Level for Sdot {
     const RUNS_ON: bool = true;
 
     #[inline(always)]
-    unsafe fn arrange<const T: usize>(weights: Weights) -> Weights {
-        weights
-    }
-
-    #[inline(always)]
     #[expect(unsafe_op_in_unsafe_fn, reason = "pointers and instructions throughout, under the one duty of the caller")]
     unsafe fn add<Q: Blocks, const T: usize>(weights: &Weights, x: *const i8, stride: usize, scales: Ints, sums: &mut [Sums; T]) {
         let (pairs, rest) = sums.as_chunks_mut::<2>();
@@ -35,9 +30,6 @@ impl Level for Sdot {
             }
         }
     }
-
-    #[inline(always)]
-    unsafe fn restore<const T: usize>(_sums: &mut [Sums; T]) {}
 
     /// The sums of twelve tokens stay in registers, four rows at a time; those of fewer go block by block.
     #[inline(always)]

@@ -42,9 +42,6 @@ impl Level for Smull {
             add_product(sums, dots, scales);
         }
     }
-
-    #[inline(always)]
-    unsafe fn restore<const T: usize>(_sums: &mut [Sums; T]) {}
 }
 
 /// `product += dots * scales`.
