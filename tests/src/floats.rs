@@ -51,6 +51,16 @@ const fn entry(name: &'static str, run: fn(&Kernels, &[u32], &mut [u32])) -> Rou
     Route { name, is_entry: true, run }
 }
 
+/// The ways to an activation function, which is no argument of a function pointer.
+macro_rules! activation {
+    ($function:ident) => {
+        &[
+            entry("activate", |k, x, y| activate(k, Activation::$function, x, y)),
+            entry("activate_gated", |k, x, y| activate_gated(k, Activation::$function, x, y)),
+        ]
+    };
+}
+
 /// Every helper.
 pub static HELPERS: &[Helper] = &[
     Helper {
@@ -108,10 +118,7 @@ pub static HELPERS: &[Helper] = &[
         input_bits: 32,
         input: every,
         oracle: |x, y| silu_oracle(f32::from_bits(x), f32::from_bits(y)),
-        routes: &[
-            entry("activate", |k, x, y| activate(k, Activation::Silu, x, y)),
-            entry("activate_gated", |k, x, y| activate_gated(k, Activation::Silu, x, y)),
-        ],
+        routes: activation!(Silu),
         golden: [0, 0x05da_55fa_763a_b294, 0x7ea2_0e6d_2c06_bcf5],
     },
     Helper {
@@ -119,10 +126,7 @@ pub static HELPERS: &[Helper] = &[
         input_bits: 32,
         input: every,
         oracle: |x, y| gelu_tanh_oracle(f32::from_bits(x), f32::from_bits(y)),
-        routes: &[
-            entry("activate", |k, x, y| activate(k, Activation::GeluTanh, x, y)),
-            entry("activate_gated", |k, x, y| activate_gated(k, Activation::GeluTanh, x, y)),
-        ],
+        routes: activation!(GeluTanh),
         golden: [0, 0xfd08_2721_66c3_b19a, 0x04fa_2b34_cc80_73c5],
     },
     Helper {
@@ -130,10 +134,7 @@ pub static HELPERS: &[Helper] = &[
         input_bits: 32,
         input: every,
         oracle: |x, y| gelu_erf_oracle(f32::from_bits(x), f32::from_bits(y)),
-        routes: &[
-            entry("activate", |k, x, y| activate(k, Activation::GeluErf, x, y)),
-            entry("activate_gated", |k, x, y| activate_gated(k, Activation::GeluErf, x, y)),
-        ],
+        routes: activation!(GeluErf),
         golden: [0, 0x16c1_d5fb_ff9f_9b35, 0xf275_c72f_a158_b275],
     },
     Helper {
@@ -142,10 +143,7 @@ pub static HELPERS: &[Helper] = &[
         input: every,
         // NaN and -0 become +0.
         oracle: |x, y| equal(if f32::from_bits(x) > 0.0 { x } else { 0 }, y),
-        routes: &[
-            entry("activate", |k, x, y| activate(k, Activation::Relu, x, y)),
-            entry("activate_gated", |k, x, y| activate_gated(k, Activation::Relu, x, y)),
-        ],
+        routes: activation!(Relu),
         golden: [0, 0x9de0_e609_7646_cdf0, 0xd561_9478_f487_ab24],
     },
     Helper {

@@ -147,7 +147,7 @@ fn build_id() -> String {
         let (mut hash, mut buffer) = (sha2::Sha256::new(), [0; 1 << 16]);
         loop {
             match std::io::Read::read(&mut file, &mut buffer)? {
-                0 => return Ok(text::hex(&hash.finalize()[..6])),
+                0 => return Ok(crate::digest::hex(&hash.finalize()[..6])),
                 n => hash.update(&buffer[..n]),
             }
         }

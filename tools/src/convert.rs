@@ -484,7 +484,7 @@ fn meta(name: &str, model: &Model, types: ResolvedTypes, sources: &BTreeSet<Sour
     let calibration = match text {
         None => "none".to_owned(),
         Some(calibration::BUILT_IN) => "built-in".to_owned(),
-        Some(text) => format!("sha256:{}", digest::sha256(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect::<String>()),
+        Some(text) => format!("sha256:{}", digest::hex(&digest::sha256(text.as_bytes()))),
     };
     let sources: Vec<_> = sources.iter().map(|dtype| dtype.name()).collect();
     writer::meta_lines([

@@ -2,11 +2,21 @@
 
 use kinglet::format::{Container, DIGEST_AT, DIGEST_BYTES, Entry, Section};
 use sha2::{Digest, Sha256};
+use std::fmt::Write as _;
 
 /// The SHA-256 of some bytes.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; DIGEST_BYTES] {
     Sha256::digest(bytes).into()
+}
+
+/// Bytes as lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut s, b| {
+        let _ = write!(s, "{b:02x}");
+        s
+    })
 }
 
 /// The digest of a head (everything before the data section) that stands in its header, whatever stands there now.

@@ -12,8 +12,9 @@ use super::hardware::root::Root;
 use super::hardware::watch::{Log, watch};
 use super::options::{self, DEFAULT_BATCH, MAX_THREADS, positive};
 use super::out::{Done, Failure, Progress, error, interrupt, note, say, text, usage};
-use super::text::{hex, rate};
+use super::text::{count, rate};
 use super::{Global, memory};
+use crate::digest::hex;
 use crate::golden::token;
 use kinglet::kv::CacheType;
 use kinglet::model::Model;
@@ -270,7 +271,7 @@ pub(crate) fn run(global: Global, args: &BenchArgs) -> Done {
     drop(probe);
 
     for (threads, bytes) in &bandwidths {
-        note!("memory read with {threads} thread{}: {:.1} GB/s", if *threads == 1 { "" } else { "s" }, bytes / 1e9);
+        note!("memory read with {}: {:.1} GB/s", count(*threads as u64, "thread"), bytes / 1e9);
     }
     let report = Report {
         args,

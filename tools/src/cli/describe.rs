@@ -1,11 +1,7 @@
 //! A model's spec in words.
 
-use super::text::{ranges, thousands};
+use super::text::{count, ranges, thousands};
 use kinglet::spec::{Activation, AttnPositions, BlockSpec, Ffn, Head, Mask, Norm, NormPlace, Positions, RotaryScaling, Spec, StackKind};
-
-fn plural(n: u64, one: &str, many: &str) -> String {
-    format!("{} {}", thousands(n), if n == 1 { one } else { many })
-}
 
 /// The spec as lines `subject: words`.
 pub(crate) fn spec(spec: &Spec<'_>) -> Vec<(String, String)> {
@@ -13,7 +9,7 @@ pub(crate) fn spec(spec: &Spec<'_>) -> Vec<(String, String)> {
         "embedding".to_owned(),
         format!(
             "{} of width {}{}{}",
-            plural(spec.vocab.into(), "token", "tokens"),
+            count(spec.vocab.into(), "token"),
             thousands(spec.hidden.into()),
             match spec.positions {
                 Positions::None => "",
@@ -35,7 +31,7 @@ pub(crate) fn spec(spec: &Spec<'_>) -> Vec<(String, String)> {
         for (index, block) in stack.kinds().iter().enumerate() {
             let layers: Vec<usize> = (0..stack.len()).filter(|&l| stack.kind_of(l) == index).collect();
             let which = if layers.len() == stack.len() { String::new() } else { format!(" ({})", ranges(&layers)) };
-            lines.push((kind.to_owned(), format!("{}{which}", plural(layers.len() as u64, "layer", "layers"))));
+            lines.push((kind.to_owned(), format!("{}{which}", count(layers.len() as u64, "layer"))));
             lines.extend(block_words(block).into_iter().map(|(subject, words)| (format!("  {subject}"), words)));
         }
     }
@@ -60,7 +56,7 @@ pub(crate) fn spec(spec: &Spec<'_>) -> Vec<(String, String)> {
         words += &format!(", soft cap {}", spec.head_soft_cap);
     }
     lines.push(("head".to_owned(), words));
-    lines.push(("context".to_owned(), format!("made for {}", plural(spec.context.into(), "position", "positions"))));
+    lines.push(("context".to_owned(), format!("made for {}", count(spec.context.into(), "position"))));
     lines
 }
 
@@ -81,12 +77,12 @@ fn block_words(block: &BlockSpec) -> Vec<(&'static str, String)> {
     };
     let mut attention = format!(
         "{} of {} channels, {}",
-        plural(block.heads.into(), "query head", "query heads"),
+        count(block.heads.into(), "query head"),
         block.head_dim,
         if block.heads == block.kv_heads {
             "as many for keys and values".to_owned()
         } else {
-            plural(block.kv_heads.into(), "head for keys and values", "heads for keys and values")
+            count(block.kv_heads.into(), "head") + " for keys and values"
         }
     );
     attention += match block.mask {
@@ -94,7 +90,7 @@ fn block_words(block: &BlockSpec) -> Vec<(&'static str, String)> {
         Mask::Bidirectional => ", both directions",
     };
     if block.window > 0 {
-        attention += &format!(", window of {}", plural(block.window.into(), "position", "positions"));
+        attention += &format!(", window of {}", count(block.window.into(), "position"));
     }
     for (there, words) in
         [(block.qkv_bias, ", biases on q, k, v"), (block.out_bias, ", bias on the output"), (block.qk_norm, ", q and k normalised")]

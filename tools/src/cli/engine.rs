@@ -3,7 +3,7 @@
 use super::hardware::cores::Cores;
 use super::options::ModelArgs;
 use super::out::{Failure, error, note};
-use super::text::size;
+use super::text::{count, size};
 use super::{Global, memory};
 use kinglet::isa::Isa;
 use kinglet::kernels::Kernels;
@@ -57,7 +57,7 @@ impl Machine {
 impl std::fmt::Display for Machine {
     /// As in `neon kernels, 4 threads on 4 of 8 cores: Cortex-A76`; where no core is left out, without the cores.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} kernels, {} thread{}", self.kernels.isa, self.threads, if self.threads == 1 { "" } else { "s" })?;
+        write!(f, "{} kernels, {}", self.kernels.isa, count(self.threads as u64, "thread"))?;
         match self.cores.as_ref().filter(|cores| cores.are_narrowed()) {
             Some(cores) => write!(f, " on {cores}"),
             None => Ok(()),

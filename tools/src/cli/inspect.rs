@@ -3,7 +3,8 @@
 use super::describe;
 use super::out::{Done, Failure, say, text};
 use super::source::{self, Source};
-use super::text::{Align, Table, hex, printable, size, size_exact, thousands};
+use super::text::{Align, Table, printable, size, size_exact, thousands};
+use crate::digest::hex;
 use crate::{family, parameters};
 use kinglet::format::{Container, Section};
 use kinglet::spec::{Role, Spec};

@@ -7,7 +7,7 @@ use super::options;
 use super::out::{Done, Failure, error, interrupt, say};
 use super::text::thousands;
 use crate::convert::Calibration;
-use crate::digest::sha256;
+use crate::digest::{hex, sha256};
 use crate::golden::{self, Golden, TOKENS};
 use kinglet::format::Section;
 use kinglet::isa::Isa;
@@ -60,7 +60,7 @@ fn batches(threads: usize, is_best: bool) -> impl Iterator<Item = usize> {
 fn given(path: &Path) -> Result<(Golden, PathBuf, MappedFile), Failure> {
     let file = engine::open(path)?;
     let model = engine::model(path, &file)?;
-    let digest: String = sha256(model.container().section(Section::Data)).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&sha256(model.container().section(Section::Data)));
     let golden = golden::TINY.into_iter().find(|golden| golden.data == digest);
     let golden = golden.ok_or_else(|| {
         let known = golden::TINY.map(|golden| format!("{} ({})", golden.data, golden.dtype));

@@ -46,13 +46,10 @@ pub(crate) fn rate(n: usize, seconds: f64) -> f64 {
     if seconds > 0.0 { n as f64 / seconds } else { 0.0 }
 }
 
-/// Bytes as lower-case hexadecimal digits.
+/// `n` of what has its plural by an `s`: `1 thread`, `2,000 threads`.
 #[must_use]
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
+pub(crate) fn count(n: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(n), if n == 1 { "" } else { "s" })
 }
 
 /// Text whose control characters cannot disturb a terminal.

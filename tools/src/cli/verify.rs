@@ -2,8 +2,8 @@
 
 use super::engine;
 use super::out::{Done, Failure, Progress, say, text};
-use super::text::{hex, size_exact, thousands};
-use crate::digest;
+use super::text::{count, size_exact, thousands};
+use crate::digest::{self, hex};
 use kinglet::format::{Container, Entry, Section};
 use kinglet::tokenizer::Tokenizer;
 use kinglet_quant::{BLOCK, DType, LANES, UNIT, q4, q8};
@@ -126,7 +126,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Done {
         let more = if rest.is_empty() { String::new() } else { rest.iter().map(|f| format!("\n  {f}")).collect() };
         return Err(bad(format!(
             "{first}{more}\n{} found; the file is damaged or was made by a faulty writer",
-            count(faults.len(), "fault")
+            count(faults.len() as u64, "fault")
         )));
     }
     if !args.hashes {
@@ -136,10 +136,6 @@ pub(crate) fn run(args: &VerifyArgs) -> Done {
         say!("head {}", hex(container.head_digest()))?;
     }
     Ok(())
-}
-
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

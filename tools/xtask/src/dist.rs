@@ -79,12 +79,12 @@ pub(crate) fn gate() -> Result<(), String> {
     make(&targets, &targets[..1])
 }
 
-/// A program of a target, built as it is shipped.
-pub(crate) fn program(triple: &str, name: &str) -> Result<PathBuf, String> {
+/// The [`PROGRAMS`] of a target, built as they are shipped.
+pub(crate) fn programs(triple: &str) -> Result<[PathBuf; PROGRAMS.len()], String> {
     let root = canonical_root()?;
     let target = TARGETS.iter().find(|target| target.triple == triple).ok_or_else(|| format!("{triple} is not shipped"))?;
     build_programs(&root, target)?;
-    Ok(build_folder(&root).join(triple).join("dist").join(name))
+    Ok(PROGRAMS.map(|program| built(&root, target, program)))
 }
 
 /// Makes the archives for some targets, and those for `again` a second time in another folder.
@@ -146,6 +146,10 @@ fn build_folder(root: &Path) -> PathBuf {
     root.join("target/dist/build")
 }
 
+fn built(root: &Path, target: &Target, program: &str) -> PathBuf {
+    build_folder(root).join(target.triple).join("dist").join(program)
+}
+
 fn sysroot(root: &Path) -> Result<PathBuf, String> {
     Ok(PathBuf::from(quiet_output(&mut command_in(root, "rustc --print sysroot"))?.trim_end()))
 }
@@ -188,7 +192,7 @@ fn pack(root: &Path, target: &Target, time: u64) -> Result<Archive, String> {
     let mut contents = Vec::new();
     let mut abouts = Vec::new();
     for program in PROGRAMS {
-        let path = build_folder(root).join(triple).join("dist").join(program);
+        let path = built(root, target, program);
         let bytes = read(&path)?;
         abouts.push(examine(&bytes, target, &paths).map_err(|e| format!("{}: {e}", path.display()))?);
         contents.push((program.to_owned(), 0o755, bytes));

@@ -11,9 +11,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+/// Its linker, which the toolchain brings along, stands in `.cargo/config.toml`.
 pub(crate) const TARGET: &str = "aarch64-unknown-linux-musl";
-/// The linker that the toolchain brings along, so that no cross compiler is needed.
-const LINKER: (&str, &str) = ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", "rust-lld");
 
 /// A CPU that QEMU knows.
 pub(crate) struct Core {
@@ -23,7 +22,7 @@ pub(crate) struct Core {
 }
 
 /// The instruction sets of AArch64, each of which has those before it.
-const ISAS: [&str; 4] = ["scalar", "neon", "dotprod", "i8mm"];
+pub(crate) const ISAS: [&str; 4] = ["scalar", "neon", "dotprod", "i8mm"];
 
 const CORES: [Core; 4] = [
     Core { name: "cortex-a53", isas: 2 },
@@ -96,7 +95,7 @@ pub(crate) fn on_every_core<T: Send>(work: impl Fn(&Core) -> Result<T, String> +
 ///
 /// Emulated floats are slow, and calibrating takes most of them, so one CPU does it and the others get its files.
 pub(crate) fn shipped(ran: &mut Ran) -> Result<(), String> {
-    let (kinglet, quantize) = (dist::program(TARGET, "kinglet")?, dist::program(TARGET, "quantize")?);
+    let [kinglet, quantize] = dist::programs(TARGET)?;
     let intrinsics = quiet_output(command("nm -C").arg(&kinglet))?;
     if let Some(left) = intrinsics_left_out_of_line(&intrinsics).next() {
         return Err(format!("`{left}` is a function in {}: some kernel calls it instead of containing it", kinglet.display()));
@@ -104,7 +103,7 @@ pub(crate) fn shipped(ran: &mut Ran) -> Result<(), String> {
     let folder = root().join("target/emulated");
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let probe = folder.join("probe");
-    let mut rustc = command(&format!("rustc --edition 2024 -O --target {TARGET} -C linker={} -o", LINKER.1));
+    let mut rustc = command(&format!("rustc --edition 2024 -O --target {TARGET} -C linker=rust-lld -o"));
     run_quietly(rustc.arg(&probe).arg("tests/emulation/probe.rs"))?;
     let files = quantise(&quantize)?;
     let (here, _) = story(&quiet_output(&mut command("target/release/kinglet demo --no-calibration -t 1"))?)?;
@@ -302,7 +301,7 @@ fn build_suites() -> Result<Vec<Suite>, String> {
     let line = format!(
         "cargo test --release --workspace --exclude xtask --exclude kinglet-benches --target {TARGET} --no-run --message-format json-render-diagnostics"
     );
-    let messages = quiet_output(command(&line).env(LINKER.0, LINKER.1))?;
+    let messages = quiet_output(&mut command(&line))?;
     let mut suites = Vec::new();
     for line in messages.lines() {
         let message: Value = serde_json::from_str(line).map_err(|e| format!("a message of cargo: {e}"))?;

@@ -7,7 +7,7 @@ use crate::cli::hardware::energy::Energy;
 use crate::cli::hardware::frequency::{Clock, megahertz};
 use crate::cli::hardware::throttling::Seen;
 use crate::cli::hardware::watch::Log;
-use crate::cli::text::{Align, Table, grouped, printable, ranges, significant, size};
+use crate::cli::text::{Align, Table, count, grouped, printable, ranges, significant, size};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -119,10 +119,6 @@ const BOARD_COLUMNS: [&str; 15] = [
 /// What stands for something that the machine does not tell.
 const ABSENT: &str = "–";
 
-fn plural(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
 fn celsius(degrees: Option<f64>) -> String {
     degrees.map_or_else(|| ABSENT.to_owned(), |degrees| format!("{degrees:.1}"))
 }
@@ -215,7 +211,7 @@ impl Report<'_> {
             let narrowed = cores.are_narrowed().then(|| cores.to_string());
             let machine = format!("{} of {}", cores.kinds.iter().map(|kind| kind.cores).sum::<usize>(), cores.machine);
             let place = narrowed.unwrap_or_else(|| if cores.chosen.is_empty() { String::new() } else { format!("{machine} cores") });
-            let place = format!("{}{}{place}", plural(cores.threads, "thread"), if place.is_empty() { "" } else { " on " });
+            let place = format!("{}{}{place}", count(cores.threads as u64, "thread"), if place.is_empty() { "" } else { " on " });
             let mut clocks: Vec<String> = self.clocks_meanwhile(cores.threads).into_iter().map(megahertz).collect();
             clocks.dedup();
             let clocks = (!clocks.is_empty()).then(|| format!("{} MHz", clocks.join(" / ")));
@@ -262,10 +258,10 @@ impl Report<'_> {
         lines.push(("cpu", told(self.cpu(), "nothing in /proc/cpuinfo and /sys/devices/system/cpu")));
         for cores in &self.cores {
             let cpus = if cores.chosen.is_empty() { String::new() } else { format!(" (cpu{})", ranges(&cores.chosen)) };
-            lines.push(("cores", format!("{} on {cores}{cpus}", plural(cores.threads, "thread"))));
+            lines.push(("cores", format!("{} on {cores}{cpus}", count(cores.threads as u64, "thread"))));
         }
         for (threads, bytes) in &self.bandwidths {
-            lines.push(("memory", format!("{:.1} GB/s read with {}", bytes / 1e9, plural(*threads, "thread"))));
+            lines.push(("memory", format!("{:.1} GB/s read with {}", bytes / 1e9, count(*threads as u64, "thread"))));
         }
         self.frequency_lines(&mut lines);
         self.temperature_lines(&mut lines);
@@ -329,7 +325,7 @@ impl Report<'_> {
     fn energy_lines(&self, lines: &mut Vec<(&'static str, String)>) {
         let mut reasons: Vec<String> = Vec::new();
         for row in &self.rows {
-            let threads = if self.cores.len() > 1 { format!(", {}", plural(row.threads, "thread")) } else { String::new() };
+            let threads = if self.cores.len() > 1 { format!(", {}", count(row.threads as u64, "thread")) } else { String::new() };
             let what = format!("{}{threads}", row.test.name());
             match &row.log.energy {
                 Ok(energy) => {

@@ -2,6 +2,7 @@
 
 use super::report::Table;
 use super::trace::{self, Trace, Unit};
+use crate::emulate::ISAS;
 use crate::shell::feed;
 use std::process::Command;
 
@@ -31,8 +32,6 @@ pub(crate) struct Core {
 impl Core {
     /// Whether the core has an instruction set of this name.
     pub(crate) fn has(&self, isa: &str) -> bool {
-        // Each has those before it.
-        const ISAS: [&str; 4] = ["scalar", "neon", "dotprod", "i8mm"];
         let place = |name| ISAS.iter().position(|isa| *isa == name);
         place(isa).is_some_and(|place_of| Some(place_of) <= place(self.isa))
     }

@@ -1,13 +1,11 @@
 //! The instructions that a program executes between its markers, as assembly.
 
 use super::mca::{self, LLVM};
+use crate::emulate::TARGET;
 use crate::shell::{command, feed, quiet_output, root, run_quietly, works};
 use std::collections::HashMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// The target that programs are built for: static, so that QEMU needs no system around it.
-pub(crate) const TARGET: &str = "aarch64-unknown-linux-musl";
 
 /// What a trace's work is counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +71,7 @@ pub(crate) fn build() -> Result<(), String> {
         None => return Err(format!("qemu-aarch64 --version: expected `version N`, got {version:?}")),
     };
     run_quietly(command("cargo build --release --quiet -p tcg-trace").env("KINGLET_QEMU_PLUGIN_API", api))?;
-    run_quietly(
-        command(&format!("cargo build --release --quiet -p kinglet-benches --bin arm_kernels --target {TARGET}"))
-            .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", "rust-lld"),
-    )
+    run_quietly(&mut command(&format!("cargo build --release --quiet -p kinglet-benches --bin arm_kernels --target {TARGET}")))
 }
 
 /// Runs `program`, which has markers, and prints `multiply-adds N` or `values N`, under QEMU.
