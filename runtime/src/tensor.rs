@@ -25,6 +25,11 @@ pub enum TensorError {
         /// Columns of the shape.
         cols: usize,
     },
+    /// A number of terms that is no power of two.
+    Terms {
+        /// That number.
+        got: usize,
+    },
 }
 
 impl core::fmt::Display for TensorError {
@@ -36,6 +41,7 @@ impl core::fmt::Display for TensorError {
             TensorError::TooLarge { rows, cols } => {
                 write!(f, "a {rows} x {cols} tensor does not fit the address space")
             }
+            TensorError::Terms { got } => write!(f, "terms: expected a power of two, got {got}"),
         }
     }
 }
@@ -246,8 +252,9 @@ pub struct Outputs<'a> {
     base: *mut f32,
     rows: usize,
     tokens: usize,
-    /// Vectors that add up to one vector of outputs.
-    terms: usize,
+    /// Vectors that add up to one vector of outputs are 2 to the power of this: a division would take as long as some
+    /// hundred multiply-adds.
+    log2_terms: u32,
     tiles: Range<usize>,
     marker: PhantomData<&'a mut [f32]>,
 }
@@ -266,18 +273,19 @@ impl<'a> Outputs<'a> {
         if out.len() != expected {
             return Err(TensorError::Length { expected, got: out.len() });
         }
-        Ok(Self { base: out.as_mut_ptr(), rows, tokens, terms: 1, tiles: 0..rows.div_ceil(LANES), marker: PhantomData })
+        Ok(Self { base: out.as_mut_ptr(), rows, tokens, log2_terms: 0, tiles: 0..rows.div_ceil(LANES), marker: PhantomData })
     }
 
-    /// All outputs `[tokens][rows]` of a product whose batch holds `terms` vectors for each token, one after the other:
-    /// a token's outputs are the sum of what its vectors give, in their order.
+    /// All outputs `[tokens][rows]` of a product whose batch holds `terms` vectors, a power of two, for each token, one after
+    /// the other: a token's outputs are the sum of what its vectors give, in their order.
     ///
     /// # Errors
-    /// If `out` is not `tokens * rows` long.
+    /// If `out` is not `tokens * rows` long, or `terms` no power of two.
     pub fn sums(rows: usize, tokens: usize, terms: usize, out: &'a mut [f32]) -> Result<Self, TensorError> {
         let whole = Self::new(rows, tokens, out)?;
         let vectors = tokens.checked_mul(terms).ok_or(TensorError::TooLarge { rows: tokens, cols: terms })?;
-        Ok(Self { tokens: vectors, terms, ..whole })
+        let log2_terms = if terms.is_power_of_two() { terms.ilog2() } else { return Err(TensorError::Terms { got: terms }) };
+        Ok(Self { tokens: vectors, log2_terms, ..whole })
     }
 
     /// The tiles of this part.
@@ -302,7 +310,8 @@ impl<'a> Outputs<'a> {
     #[must_use]
     pub fn split(self, tiles: usize) -> (Self, Self) {
         let at = self.tiles.start.saturating_add(tiles).min(self.tiles.end);
-        let part = |tiles| Self { base: self.base, rows: self.rows, tokens: self.tokens, terms: self.terms, tiles, marker: PhantomData };
+        let part =
+            |tiles| Self { base: self.base, rows: self.rows, tokens: self.tokens, log2_terms: self.log2_terms, tiles, marker: PhantomData };
         (part(self.tiles.start..at), part(at..self.tiles.end))
     }
 
@@ -313,7 +322,7 @@ impl<'a> Outputs<'a> {
     #[expect(unsafe_code, reason = "parts of one slice that interleave; see workers::TileParts")]
     pub(crate) unsafe fn part(&self, tiles: Range<usize>) -> Outputs<'a> {
         debug_assert!(self.tiles.start <= tiles.start && tiles.end <= self.tiles.end);
-        Self { base: self.base, rows: self.rows, tokens: self.tokens, terms: self.terms, tiles, marker: PhantomData }
+        Self { base: self.base, rows: self.rows, tokens: self.tokens, log2_terms: self.log2_terms, tiles, marker: PhantomData }
     }
 
     /// Stores the eight outputs of a tile for one vector of the batch, those that only pad the last tile being dropped.
@@ -328,18 +337,18 @@ impl<'a> Outputs<'a> {
         assert!(self.tiles.contains(&tile) && token < self.tokens);
         let row = tile * LANES;
         let len = LANES.min(self.rows - row);
-        // SAFETY: `row + len <= rows` and `token / terms` is below the number of tokens, so the place lies inside the slice
+        let (output, term) = (token >> self.log2_terms, token & ((1 << self.log2_terms) - 1));
+        // SAFETY: `row + len <= rows` and `output` is below the number of tokens, so the place lies inside the slice
         // given to `new`; this part alone has this tile, because `part`'s caller gives each tile to one part only.
-        let place = unsafe { core::slice::from_raw_parts_mut(self.base.add(token / self.terms * self.rows + row), len) };
-        if !token.is_multiple_of(self.terms) {
-            for (place, lane) in place.iter_mut().zip(lanes) {
-                *place += lane;
-            }
-        } else if let Some(whole) = place.first_chunk_mut() {
+        let place = unsafe { core::slice::from_raw_parts_mut(self.base.add(output * self.rows + row), len) };
+        let is_first = term == 0;
+        if let Some(whole) = place.first_chunk_mut() {
             // Only the last tile can be short: every other is one store of a register, not a call that copies memory.
-            *whole = lanes;
+            *whole = if is_first { lanes } else { core::array::from_fn(|lane| whole[lane] + lanes[lane]) };
         } else {
-            place.copy_from_slice(&lanes[..len]);
+            for (place, lane) in place.iter_mut().zip(lanes) {
+                *place = if is_first { lane } else { *place + lane };
+            }
         }
     }
 }
@@ -375,6 +384,9 @@ mod tests {
     fn parts_that_interleave_write_their_rows_only() {
         // 3 tokens of 2 vectors each, 20 outputs: the third tile is half padding.
         let mut out = [f32::NAN; 60];
+        for got in [0, 3] {
+            assert_eq!(Outputs::sums(20, 3, got, &mut out).unwrap_err(), TensorError::Terms { got });
+        }
         let whole = Outputs::sums(20, 3, 2, &mut out).unwrap();
         let (mut first, rest) = whole.split(1);
         let (mut second, mut third) = rest.split(1);

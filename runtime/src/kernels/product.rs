@@ -21,7 +21,7 @@ pub(super) trait Product {
     const TILES: usize;
     /// Registers of rows in a register tile of a batch: 1 or 2.
     const REGISTERS: usize;
-    /// Tokens in a register tile of a batch: 4, 6, 12 or 16.
+    /// Tokens in a register tile of a batch: 4, 6, 8 or 16.
     const TOKENS: usize;
     /// The eight lanes of each tile of a register, as f32.
     type Floats: Copy;
@@ -70,6 +70,13 @@ impl<const P: usize> Operands<P> {
         self.padded.div_ceil(act::GROUP)
     }
 
+    /// Units of a tile.
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    #[inline(always)]
+    pub(super) fn n_units(&self) -> usize {
+        self.padded / UNIT
+    }
+
     /// The units of a group.
     #[inline(always)]
     pub(super) fn units(&self, group: usize) -> Range<usize> {
@@ -105,11 +112,18 @@ impl<const P: usize> Operands<P> {
         self.padded
     }
 
+    /// The scales of the groups of token `t`.
+    #[inline(always)]
+    pub(super) unsafe fn scales(&self, t: usize) -> *const f32 {
+        // SAFETY: the caller's duty: there is such a token.
+        unsafe { self.scales.add(t * self.groups()) }
+    }
+
     /// The scale of a group of token `t`.
     #[inline(always)]
     pub(super) unsafe fn scale(&self, t: usize, group: usize) -> f32 {
         // SAFETY: the caller's duty: there is such a group.
-        unsafe { *self.scales.add(t * self.groups() + group) }
+        unsafe { *self.scales(t).add(group) }
     }
 
     /// The sums of the two blocks of unit `u` of token `t`.
@@ -162,7 +176,6 @@ fn rows<Q: Product, const P: usize>(w: &Matrix<'_>, x: &Acts<'_>, out: &mut Outp
         let left = tokens.end - t;
         t += match left.min(Q::TOKENS) {
             16.. => register_tile::<Q, P, 16>(w, x, out, tile, t),
-            12.. if Q::TOKENS == 12 => register_tile::<Q, P, 12>(w, x, out, tile, t),
             8.. => register_tile::<Q, P, 8>(w, x, out, tile, t),
             // Two more would be left over: 8 is 4 and 4.
             6.. if Q::TOKENS == 6 && left % 6 == 2 => register_tile::<Q, P, 4>(w, x, out, tile, t),

@@ -7,7 +7,7 @@
 use super::products::{Ints, Sums, Weights};
 use core::arch::aarch64::{float32x4_t, int8x16_t, int32x4_t};
 use core::arch::asm;
-use kinglet_quant::{q4, q8};
+use kinglet_quant::{act, q4, q8};
 
 /// `acc[i] + Σ w[4i + j] * x[4 LANE + j]`, `j` being 0 to 3: the four bytes of one lane of `x` meet those of every lane.
 ///
@@ -253,157 +253,162 @@ pub(super) unsafe fn smmla_two(weights: &Weights, x: *const i8, y: *const i8, sc
 }
 
 /// Tokens of [`sdot_q4`] and [`sdot_q8`].
-pub(super) const TOKENS: usize = 12;
-const _: () = assert!(TOKENS == 12, "the registers below are those of twelve");
+pub(super) const TOKENS: usize = 8;
+const _: () = assert!(TOKENS == 8, "the registers below are those of eight");
 
-/// What [`sdot_q4`] and [`sdot_q8`] work on: four rows, twelve tokens, a group.
-pub(super) struct Twelve<'a> {
-    /// The first block; not none.
+/// What [`sdot_q4`] and [`sdot_q8`] work on: four rows of a tile and eight tokens, all inputs.
+pub(super) struct FourByEight {
+    /// The rows' quants in the first unit.
     pub(super) weights: *const u8,
-    pub(super) blocks: usize,
-    /// The scales of the rows for the first block, less those of the next; those of the next are two registers further on.
-    pub(super) scales: *const int32x4_t,
+    /// The rows' scales there.
+    pub(super) scales: *const u8,
+    /// Not 0.
+    pub(super) units: usize,
     /// The activations of the first token.
     pub(super) x: *const i8,
     /// From there to those of the next token.
     pub(super) stride: usize,
-    /// The scales of the tokens' activations.
-    pub(super) token_scales: &'a [f32; TOKENS],
-    /// What grows by `f32(Σ s_b Σ q x) * scale` of the first token; that of the next is two registers further on.
-    pub(super) out: *mut float32x4_t,
+    /// The scales of the first token's groups.
+    pub(super) token_scales: *const f32,
+    /// From there to those of the next token.
+    pub(super) groups: usize,
 }
 
-/// Three tokens whose activations are at `$x`, `$y`, `$z`: sixteen inputs, with the weights of these in `v24` to `v27`.
-/// Three, so that no instruction waits for the one before.
+/// Two times zeros; the mask of a low nibble; where each byte of four numbers of 32 bits is among the first four bytes of a
+/// register, or beyond its end, which is 0. What begins a sum is loaded, for the pipes of loads have time when those of vectors
+/// have none.
+static CONSTANTS: [[u8; 16]; 4] = [[0; 16], [0; 16], [q4::QUANT_MAX; 16], [0, 16, 16, 16, 1, 16, 16, 16, 2, 16, 16, 16, 3, 16, 16, 16]];
+
+/// Two tokens whose activations are at `$x` and `$y`: sixteen inputs, with the weights of these in `v24` to `v27`.
 #[rustfmt::skip]
-macro_rules! three {
-    ($x:literal $a:literal, $y:literal $b:literal, $z:literal $c:literal) => {
+macro_rules! two {
+    ($x:literal $a:literal, $y:literal $b:literal) => {
         concat!(
             "ldr q29, [{", $x, "}, {i}]\n",
             "ldr q30, [{", $y, "}, {i}]\n",
-            "ldr q31, [{", $z, "}, {i}]\n",
-            three!($a, $b, $c, "v24", "0"),
-            three!($a, $b, $c, "v25", "1"),
-            three!($a, $b, $c, "v26", "2"),
-            three!($a, $b, $c, "v27", "3"),
+            two!($a, $b, "v24", "0"),
+            two!($a, $b, "v25", "1"),
+            two!($a, $b, "v26", "2"),
+            two!($a, $b, "v27", "3"),
         )
     };
-    ($a:literal, $b:literal, $c:literal, $weights:literal, $i:literal) => {
+    ($a:literal, $b:literal, $weights:literal, $i:literal) => {
         concat!(
             "sdot ", $a, ".4s, ", $weights, ".16b, v29.4b[", $i, "]\n",
             "sdot ", $b, ".4s, ", $weights, ".16b, v30.4b[", $i, "]\n",
-            "sdot ", $c, ".4s, ", $weights, ".16b, v31.4b[", $i, "]\n",
         )
     };
 }
 
-/// The products `$p`, `$q`, `$r` of three tokens, from their dots and the scales in `v28`.
+/// A block: its first sixteen inputs, and then its last ones, where the products of two tokens follow on their last dots, so
+/// that the one pipe that has such products works all along. `$scales` is where the rows' scales lie.
 #[rustfmt::skip]
-macro_rules! scaled {
-    ($op:literal, $p:literal $a:literal, $q:literal $b:literal, $r:literal $c:literal) => {
-        concat!(
-            $op, $p, ".4s, ", $a, ".4s, v28.4s\n",
-            $op, $q, ".4s, ", $b, ".4s, v28.4s\n",
-            $op, $r, ".4s, ", $c, ".4s, v28.4s\n",
-        )
-    };
-}
-
-/// A block: its first sixteen inputs, and then its last ones, where the products of three tokens follow on their last dots, so
-/// that the one pipe that has such products works all along.
 macro_rules! block {
-    ($load:literal, $op:literal) => {
+    ($load:literal, $scales:literal) => {
         concat!(
+            "ldp q0, q1, [{constants}]\n",
+            "ldp q2, q3, [{constants}]\n",
+            "ldp q4, q5, [{constants}]\n",
+            "ldp q6, q7, [{constants}]\n",
             $load,
-            three!("x0" "v0", "x1" "v1", "x2" "v2"),
-            three!("x3" "v3", "x4" "v4", "x5" "v5"),
-            three!("x6" "v6", "x7" "v7", "x8" "v8"),
-            three!("x9" "v9", "x10" "v10", "x11" "v11"),
+            two!("x0" "v0", "x1" "v1"),
+            two!("x2" "v2", "x3" "v3"),
+            two!("x4" "v4", "x5" "v5"),
+            two!("x6" "v6", "x7" "v7"),
             "add {i}, {i}, #16\n",
             $load,
-            "ldr q28, [{scales}], #32\n",
-            three!("x0" "v0", "x1" "v1", "x2" "v2"),
-            scaled!($op, "v12" "v0", "v13" "v1", "v14" "v2"),
-            three!("x3" "v3", "x4" "v4", "x5" "v5"),
-            scaled!($op, "v15" "v3", "v16" "v4", "v17" "v5"),
-            three!("x6" "v6", "x7" "v7", "x8" "v8"),
-            scaled!($op, "v18" "v6", "v19" "v7", "v20" "v8"),
-            three!("x9" "v9", "x10" "v10", "x11" "v11"),
-            scaled!($op, "v21" "v9", "v22" "v10", "v23" "v11"),
+            "ldr s28, [{scales}, #", $scales, "]\n",
+            "ldr q29, [{constants}, #48]\n",
+            "tbl v28.16b, {{v28.16b}}, v29.16b\n",
+            two!("x0" "v0", "x1" "v1"),
+            "mla v8.4s, v0.4s, v28.4s\n",
+            "mla v9.4s, v1.4s, v28.4s\n",
+            two!("x2" "v2", "x3" "v3"),
+            "mla v10.4s, v2.4s, v28.4s\n",
+            "mla v11.4s, v3.4s, v28.4s\n",
+            two!("x4" "v4", "x5" "v5"),
+            "mla v12.4s, v4.4s, v28.4s\n",
+            "mla v13.4s, v5.4s, v28.4s\n",
+            two!("x6" "v6", "x7" "v7"),
+            "mla v14.4s, v6.4s, v28.4s\n",
+            "mla v15.4s, v7.4s, v28.4s\n",
             "add {i}, {i}, #16\n",
         )
     };
 }
 
-/// Adds to four tokens' `out`, so many bytes from the first's, their products in `$p` to `$s`, which `$scales` scales. Each
+/// Adds to the outputs `$p` to `$s` of four tokens their products of a group in `$a` to `$d`, by the scales at `$x` to `$w`. Each
 /// instruction for all four, so that none waits for the one before.
 #[rustfmt::skip]
 macro_rules! out_four {
-    ($scales:literal, $p:literal $p_at:literal, $q:literal $q_at:literal, $r:literal $r_at:literal, $s:literal $s_at:literal) => {
+    ($x:literal $a:literal $p:literal, $y:literal $b:literal $q:literal, $z:literal $c:literal $r:literal, $w:literal $d:literal $s:literal) => {
         concat!(
-            "ldr q24, [{out}, #", $p_at, "]\n",
-            "ldr q25, [{out}, #", $q_at, "]\n",
-            "ldr q26, [{out}, #", $r_at, "]\n",
-            "ldr q27, [{out}, #", $s_at, "]\n",
-            "scvtf v", $p, ".4s, v", $p, ".4s\n",
-            "scvtf v", $q, ".4s, v", $q, ".4s\n",
-            "scvtf v", $r, ".4s, v", $r, ".4s\n",
-            "scvtf v", $s, ".4s, v", $s, ".4s\n",
-            "fmul v", $p, ".4s, v", $p, ".4s, ", $scales, ".s[0]\n",
-            "fmul v", $q, ".4s, v", $q, ".4s, ", $scales, ".s[1]\n",
-            "fmul v", $r, ".4s, v", $r, ".4s, ", $scales, ".s[2]\n",
-            "fmul v", $s, ".4s, v", $s, ".4s, ", $scales, ".s[3]\n",
-            "fadd v", $p, ".4s, v24.4s, v", $p, ".4s\n",
-            "fadd v", $q, ".4s, v25.4s, v", $q, ".4s\n",
-            "fadd v", $r, ".4s, v26.4s, v", $r, ".4s\n",
-            "fadd v", $s, ".4s, v27.4s, v", $s, ".4s\n",
-            "str q", $p, ", [{out}, #", $p_at, "]\n",
-            "str q", $q, ", [{out}, #", $q_at, "]\n",
-            "str q", $r, ", [{out}, #", $r_at, "]\n",
-            "str q", $s, ", [{out}, #", $s_at, "]\n",
+            "ldr s24, [{", $x, "}, {group}]\n",
+            "ldr s25, [{", $y, "}, {group}]\n",
+            "ldr s26, [{", $z, "}, {group}]\n",
+            "ldr s27, [{", $w, "}, {group}]\n",
+            "scvtf ", $a, ".4s, ", $a, ".4s\n",
+            "scvtf ", $b, ".4s, ", $b, ".4s\n",
+            "scvtf ", $c, ".4s, ", $c, ".4s\n",
+            "scvtf ", $d, ".4s, ", $d, ".4s\n",
+            "fmul ", $a, ".4s, ", $a, ".4s, v24.s[0]\n",
+            "fmul ", $b, ".4s, ", $b, ".4s, v25.s[0]\n",
+            "fmul ", $c, ".4s, ", $c, ".4s, v26.s[0]\n",
+            "fmul ", $d, ".4s, ", $d, ".4s, v27.s[0]\n",
+            "fadd ", $p, ".4s, ", $p, ".4s, ", $a, ".4s\n",
+            "fadd ", $q, ".4s, ", $q, ".4s, ", $b, ".4s\n",
+            "fadd ", $r, ".4s, ", $r, ".4s, ", $c, ".4s\n",
+            "fadd ", $s, ".4s, ", $s, ".4s, ", $d, ".4s\n",
         )
     };
 }
 
-macro_rules! group_of_twelve {
-    ($(#[$doc:meta])* $name:ident, $load:literal, $behind:expr) => {
+macro_rules! four_by_eight {
+    ($(#[$doc:meta])* $name:ident, $load:literal, $unit_bytes:expr, $quant_bytes:expr) => {
         $(#[$doc])*
+        /// `Σ f32(Σ s_b Σ q x) * scale` over the groups, for each token.
         ///
-        /// The sums take up all registers but eight.
+        /// Dots, products and sums of eight tokens are 24 registers; the other eight are the operands'.
         ///
         /// # Safety
         /// All that is pointed to is there.
         #[target_feature(enable = "neon,dotprod")]
-        pub(super) unsafe fn $name(o: Twelve<'_>) {
+        pub(super) unsafe fn $name(o: FourByEight) -> [float32x4_t; TOKENS] {
+            // SAFETY: any bits are floats.
+            let mut sums: [float32x4_t; TOKENS] = unsafe { core::mem::zeroed() };
             // SAFETY: instructions that the function's features have; the rest is the caller's duty.
             unsafe {
                 asm!(
-                    "movi v0.4s, #0", "movi v1.4s, #0", "movi v2.4s, #0", "movi v3.4s, #0", "movi v4.4s, #0", "movi v5.4s, #0",
-                    "movi v6.4s, #0", "movi v7.4s, #0", "movi v8.4s, #0", "movi v9.4s, #0", "movi v10.4s, #0", "movi v11.4s, #0",
-                    block!($load, "mul "),
-                    "subs {blocks}, {blocks}, #1",
-                    "b.eq 3f",
+                    "ldr q31, [{constants}, #32]",
                     "2:",
-                    block!($load, "mla "),
-                    // Behind the second block of a unit come its scales and minima.
-                    "eor {behind}, {behind}, {unit_end}",
-                    "add {weights}, {weights}, {behind}",
-                    "subs {blocks}, {blocks}, #1",
-                    "b.ne 2b",
+                    "ldp q8, q9, [{constants}]",
+                    "ldp q10, q11, [{constants}]",
+                    "ldp q12, q13, [{constants}]",
+                    "ldp q14, q15, [{constants}]",
                     "3:",
-                    "ldp q28, q29, [{token_scales}]",
-                    "ldr q30, [{token_scales}, #32]",
-                    out_four!("v28", "12" "0", "13" "32", "14" "64", "15" "96"),
-                    out_four!("v29", "16" "128", "17" "160", "18" "192", "19" "224"),
-                    out_four!("v30", "20" "256", "21" "288", "22" "320", "23" "352"),
+                    block!($load, "0"),
+                    block!($load, "8"),
+                    // Behind the blocks of a unit come its scales and minima.
+                    "add {weights}, {weights}, #{behind}",
+                    "add {scales}, {scales}, #{unit_bytes}",
+                    "subs {units}, {units}, #1",
+                    "b.eq 4f",
+                    "tst {i}, #{last_of_group}",
+                    "b.ne 3b",
+                    "4:",
+                    out_four!("s0" "v8" "v16", "s1" "v9" "v17", "s2" "v10" "v18", "s3" "v11" "v19"),
+                    out_four!("s4" "v12" "v20", "s5" "v13" "v21", "s6" "v14" "v22", "s7" "v15" "v23"),
+                    "add {group}, {group}, #4",
+                    "cbnz {units}, 2b",
+                    behind = const $unit_bytes - $quant_bytes,
+                    unit_bytes = const $unit_bytes,
+                    last_of_group = const act::GROUP - 1,
+                    constants = in(reg) &raw const CONSTANTS,
                     weights = inout(reg) o.weights => _,
-                    blocks = inout(reg) o.blocks => _,
                     scales = inout(reg) o.scales => _,
-                    behind = inout(reg) 0_usize => _,
+                    units = inout(reg) o.units => _,
                     i = inout(reg) 0_usize => _,
-                    unit_end = in(reg) $behind,
-                    out = in(reg) o.out,
-                    token_scales = in(reg) o.token_scales,
+                    group = inout(reg) 0_usize => _,
                     x0 = in(reg) o.x.add(0 * o.stride),
                     x1 = in(reg) o.x.add(1 * o.stride),
                     x2 = in(reg) o.x.add(2 * o.stride),
@@ -412,42 +417,55 @@ macro_rules! group_of_twelve {
                     x5 = in(reg) o.x.add(5 * o.stride),
                     x6 = in(reg) o.x.add(6 * o.stride),
                     x7 = in(reg) o.x.add(7 * o.stride),
-                    x8 = in(reg) o.x.add(8 * o.stride),
-                    x9 = in(reg) o.x.add(9 * o.stride),
-                    x10 = in(reg) o.x.add(10 * o.stride),
-                    x11 = in(reg) o.x.add(11 * o.stride),
+                    s0 = in(reg) o.token_scales.add(0 * o.groups),
+                    s1 = in(reg) o.token_scales.add(1 * o.groups),
+                    s2 = in(reg) o.token_scales.add(2 * o.groups),
+                    s3 = in(reg) o.token_scales.add(3 * o.groups),
+                    s4 = in(reg) o.token_scales.add(4 * o.groups),
+                    s5 = in(reg) o.token_scales.add(5 * o.groups),
+                    s6 = in(reg) o.token_scales.add(6 * o.groups),
+                    s7 = in(reg) o.token_scales.add(7 * o.groups),
+                    inout("v16") sums[0],
+                    inout("v17") sums[1],
+                    inout("v18") sums[2],
+                    inout("v19") sums[3],
+                    inout("v20") sums[4],
+                    inout("v21") sums[5],
+                    inout("v22") sums[6],
+                    inout("v23") sums[7],
                     out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
                     out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _, out("v14") _, out("v15") _,
-                    out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
                     out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-                    options(nostack),
+                    options(readonly, nostack),
                 );
             }
+            sums
         }
     };
 }
 
-group_of_twelve!(
-    /// q4 weights.
+four_by_eight!(
+    /// Products of q4 weights:
     sdot_q4,
     "ldr q24, [{weights}]\n\
      ldr q26, [{weights}, #32]\n\
      add {weights}, {weights}, #64\n\
-     movi v28.16b, #15\n\
      ushr v25.16b, v24.16b, #4\n\
-     and v24.16b, v24.16b, v28.16b\n\
+     and v24.16b, v24.16b, v31.16b\n\
      ushr v27.16b, v26.16b, #4\n\
-     and v26.16b, v26.16b, v28.16b\n",
-    q4::UNIT_BYTES - q4::QUANT_BYTES
+     and v26.16b, v26.16b, v31.16b\n",
+    q4::UNIT_BYTES,
+    q4::QUANT_BYTES
 );
 
-group_of_twelve!(
-    /// q8 weights.
+four_by_eight!(
+    /// Products of q8 weights:
     sdot_q8,
     "ldr q24, [{weights}]\n\
      ldr q25, [{weights}, #32]\n\
      ldr q26, [{weights}, #64]\n\
      ldr q27, [{weights}, #96]\n\
      add {weights}, {weights}, #128\n",
-    q8::UNIT_BYTES - q8::QUANT_BYTES
+    q8::UNIT_BYTES,
+    q8::QUANT_BYTES
 );

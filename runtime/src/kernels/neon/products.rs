@@ -46,7 +46,7 @@ impl Sums {
 /// All of this may be called only where the instructions are, with activations that are there: 32 at `x` and as many at each of the
 /// next `T - 1` distances of `stride`.
 pub(super) trait Level: Sized {
-    /// Tokens in a register tile of a batch: 12 or 16.
+    /// Tokens in a register tile of a batch: 8 or 16.
     const TOKENS: usize;
 
     /// Whether `dots` run on through a group, so that they need not be cleared for each block. Scales are then those of
@@ -68,11 +68,11 @@ pub(super) trait Level: Sized {
     #[inline(always)]
     unsafe fn restore<const T: usize>(_sums: &mut [Sums; T]) {}
 
-    /// Adds `f32(Σ s_b Σ q x) * scale` of a group.
+    /// The sums over groups of `f32(Σ s_b Σ q x) * scale`.
     #[inline(always)]
-    unsafe fn group<Q: Blocks, const P: usize, const T: usize>(o: &Operands<P>, group: usize, products: &mut [[Floats; T]; P]) {
+    unsafe fn products<Q: Blocks, const P: usize, const T: usize>(o: &Operands<P>) -> [[Floats; T]; P] {
         // SAFETY: the caller's duty.
-        unsafe { block_by_block::<Self, Q, P, T>(o, group, products) }
+        unsafe { block_by_block::<Self, Q, P, T>(o) }
     }
 }
 
@@ -93,20 +93,28 @@ impl<L: Level> Product for Q4<L> {
     unsafe fn outputs<const P: usize, const T: usize>(o: &Operands<P>) -> [[Floats; T]; P] {
         let mut products = [[[vdupq_n_f32(0.0); 2]; T]; P];
         let mut minima = products;
-        for group in 0..o.groups() {
-            L::group::<Self, P, T>(o, group, &mut products);
+        if T < MINIMA {
             // Weights that wait for the memory are read in one pass.
-            if T < MINIMA {
+            for group in 0..o.groups() {
+                add_group::<L, Self, P, T>(o, group, &mut products);
                 for p in 0..P {
-                    add_minima::<Self, P, T>(o, p, 0, group, &mut minima[p]);
+                    if o.units(group).len() == UNITS {
+                        add_minima::<Self, P, T, UNITS>(o, p, 0, group, &mut minima[p]);
+                    } else {
+                        add_minima::<Self, P, T, 1>(o, p, 0, group, &mut minima[p]);
+                    }
                 }
             }
-        }
-        if T >= MINIMA {
+        } else {
+            products = L::products::<Self, P, T>(o);
             for p in 0..P {
                 for (i, minima) in minima[p].as_chunks_mut::<MINIMA>().0.iter_mut().enumerate() {
-                    for group in 0..o.groups() {
-                        add_minima::<Self, P, MINIMA>(o, p, MINIMA * i, group, minima);
+                    let whole = o.n_units() / UNITS;
+                    for group in 0..whole {
+                        add_minima::<Self, P, MINIMA, UNITS>(o, p, MINIMA * i, group, minima);
+                    }
+                    if whole < o.groups() {
+                        add_minima::<Self, P, MINIMA, 1>(o, p, MINIMA * i, whole, minima);
                     }
                 }
             }
@@ -146,10 +154,7 @@ impl<L: Level> Product for Q8<L> {
     #[inline(always)]
     #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
     unsafe fn outputs<const P: usize, const T: usize>(o: &Operands<P>) -> [[Floats; T]; P] {
-        let mut products = [[[vdupq_n_f32(0.0); 2]; T]; P];
-        for group in 0..o.groups() {
-            L::group::<Self, P, T>(o, group, &mut products);
-        }
+        let mut products = L::products::<Self, P, T>(o);
         for p in 0..P {
             for half in 0..2 {
                 let row_scale = vld1q_f32(o.tiles[p].cast::<f32>().add(4 * half));
@@ -222,14 +227,21 @@ impl<L: Level> Blocks for Q8<L> {
     }
 }
 
-/// [`Level::group`], a block of all tokens after the other.
+/// [`Level::products`], a block of all tokens after the other.
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-pub(super) unsafe fn block_by_block<L: Level, Q: Blocks, const P: usize, const T: usize>(
-    o: &Operands<P>,
-    group: usize,
-    products: &mut [[Floats; T]; P],
-) {
+pub(super) unsafe fn block_by_block<L: Level, Q: Blocks, const P: usize, const T: usize>(o: &Operands<P>) -> [[Floats; T]; P] {
+    let mut products = [[[vdupq_n_f32(0.0); 2]; T]; P];
+    for group in 0..o.groups() {
+        add_group::<L, Q, P, T>(o, group, &mut products);
+    }
+    products
+}
+
+/// Adds `f32(Σ s_b Σ q x) * scale` of a group.
+#[inline(always)]
+#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
+unsafe fn add_group<L: Level, Q: Blocks, const P: usize, const T: usize>(o: &Operands<P>, group: usize, products: &mut [[Floats; T]; P]) {
     let mut sums = [[Sums::ZERO; T]; P];
     for b in o.blocks(group) {
         if b % 2 == 0 {
@@ -255,7 +267,7 @@ pub(super) unsafe fn block_by_block<L: Level, Q: Blocks, const P: usize, const T
 /// The scales of block `b` of a group, less those of the group's next block if dots run on; see [`Level::RUNS_ON`].
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-pub(super) unsafe fn scales<Q: Blocks, const P: usize>(o: &Operands<P>, p: usize, group: usize, b: usize, less_next: bool) -> Ints {
+unsafe fn scales<Q: Blocks, const P: usize>(o: &Operands<P>, p: usize, group: usize, b: usize, less_next: bool) -> Ints {
     let mut scales = block_scales::<Q, P>(o, p, b);
     if less_next && b + 1 < o.blocks(group).end {
         scales = vsubq_u16(scales, block_scales::<Q, P>(o, p, b + 1));
@@ -289,10 +301,10 @@ const MINIMA: usize = 4;
 const MAGIC: f32 = 12_582_912.0;
 const _: () = assert!((act::GROUP / BLOCK) * 255 * (BLOCK * act::QUANT_MAX as usize) < 1 << 22);
 
-/// Adds what a group of q4 weights takes off `T` tokens from `first` on: `f32(Σ m_b * sum_b) * scale`.
+/// Adds what a group of `N` units of q4 weights takes off `T` tokens from `first` on: `f32(Σ m_b * sum_b) * scale`.
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-unsafe fn add_minima<Q: Product, const P: usize, const T: usize>(
+unsafe fn add_minima<Q: Product, const P: usize, const T: usize, const N: usize>(
     o: &Operands<P>,
     p: usize,
     first: usize,
@@ -302,24 +314,20 @@ unsafe fn add_minima<Q: Product, const P: usize, const T: usize>(
     // Sums on top of the bits of 1.5 * 2^23 are that number plus the sum: a subtraction makes floats of them, which more pipes
     // have than the conversion. The compiler would rather add the bits at the end.
     let magic = vreinterpretq_f32_s8(opaque(vreinterpretq_s8_f32(vdupq_n_f32(MAGIC))));
-    let units = o.units(group);
+    let unit = group * UNITS;
     let mut ints = [[vreinterpretq_s32_f32(magic); 2]; T];
-    if units.len() == UNITS {
-        let (mins, more) = (mins::<Q, P>(o, p, units.start), mins::<Q, P>(o, p, units.start + 1));
-        for t in 0..T {
-            let sums = vld1_s16(o.sums(first + t, units.start));
-            ints[t] = add_block::<0>(ints[t], mins[0], sums);
-            ints[t] = add_block::<1>(ints[t], mins[1], sums);
-            ints[t] = add_block::<2>(ints[t], more[0], sums);
-            ints[t] = add_block::<3>(ints[t], more[1], sums);
-        }
-    } else {
-        let mins = mins::<Q, P>(o, p, units.start);
-        for t in 0..T {
-            let sums = vreinterpret_s16_s32(vdup_n_s32(o.sums(first + t, units.start).cast::<i32>().read_unaligned()));
-            ints[t] = add_block::<0>(ints[t], mins[0], sums);
-            ints[t] = add_block::<1>(ints[t], mins[1], sums);
-        }
+    let mins: [_; N] = core::array::from_fn(|u| mins::<Q, P>(o, p, unit + u));
+    let mut sums = [vdup_n_s16(0); T];
+    for t in 0..T {
+        let at = o.sums(first + t, unit);
+        // Those of two units are half a register, those of one half of that.
+        sums[t] = if N == UNITS { vld1_s16(at) } else { vreinterpret_s16_s32(vdup_n_s32(at.cast::<i32>().read_unaligned())) };
+    }
+    add_block::<0, T>(&mut ints, mins[0][0], &sums);
+    add_block::<1, T>(&mut ints, mins[0][1], &sums);
+    if N == UNITS {
+        add_block::<2, T>(&mut ints, mins[N - 1][0], &sums);
+        add_block::<3, T>(&mut ints, mins[N - 1][1], &sums);
     }
     for t in 0..T {
         for half in 0..2 {
@@ -338,9 +346,12 @@ unsafe fn mins<Q: Product, const P: usize>(o: &Operands<P>, p: usize, u: usize) 
     [vreinterpretq_s16_u16(vandq_u16(both, vdupq_n_u16(0xff))), vreinterpretq_s16_u16(vshrq_n_u16::<8>(both))]
 }
 
-/// `ints + mins * sums[LANE]`.
+/// `ints[t] += mins * sums[t][LANE]`.
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-unsafe fn add_block<const LANE: i32>(ints: Ints, mins: int16x8_t, sums: int16x4_t) -> Ints {
-    [vmlal_lane_s16::<LANE>(ints[0], vget_low_s16(mins), sums), vmlal_high_lane_s16::<LANE>(ints[1], mins, sums)]
+unsafe fn add_block<const LANE: i32, const T: usize>(ints: &mut [Ints; T], mins: int16x8_t, sums: &[int16x4_t; T]) {
+    for t in 0..T {
+        ints[t][0] = vmlal_lane_s16::<LANE>(ints[t][0], vget_low_s16(mins), sums[t]);
+        ints[t][1] = vmlal_high_lane_s16::<LANE>(ints[t][1], mins, sums[t]);
+    }
 }

@@ -1,11 +1,11 @@
 //! Products by `sdot`, which adds four products of bytes to each 32-bit lane, the four activations being a quarter of a
 //! register.
 
-use super::{Blocks, Floats, Ints, Level, Sums, Weights, block_by_block, scales};
-use crate::kernels::neon::asm::{TOKENS, Twelve, sdot_block, sdot_q4, sdot_q8, sdot_two};
+use super::{Blocks, Floats, Ints, Level, Sums, Weights, block_by_block};
+use crate::kernels::neon::asm::{FourByEight, TOKENS, sdot_block, sdot_q4, sdot_q8, sdot_two};
 use crate::kernels::product::Operands;
 use core::arch::aarch64::*;
-use kinglet_quant::{BLOCK, DType, act};
+use kinglet_quant::{DType, LANES};
 
 /// See [`Level`].
 pub(in crate::kernels::neon) struct Sdot;
@@ -31,39 +31,32 @@ impl Level for Sdot {
         }
     }
 
-    /// The sums of twelve tokens stay in registers, four rows at a time; those of fewer go block by block.
+    /// The sums of eight tokens stay in registers throughout, four rows at a time; those of fewer go block by block.
     #[inline(always)]
     #[expect(unsafe_op_in_unsafe_fn, reason = "as in `add`")]
-    unsafe fn group<Q: Blocks, const P: usize, const T: usize>(o: &Operands<P>, group: usize, products: &mut [[Floats; T]; P]) {
+    unsafe fn products<Q: Blocks, const P: usize, const T: usize>(o: &Operands<P>) -> [[Floats; T]; P] {
         if T != TOKENS {
-            return block_by_block::<Self, Q, P, T>(o, group, products);
+            return block_by_block::<Self, Q, P, T>(o);
         }
-        let blocks = o.blocks(group);
-        let mut token_scales = [0.0; TOKENS];
-        for t in 0..T {
-            token_scales[t] = o.scale(t, group);
-        }
+        let mut products = [[[vdupq_n_f32(0.0); 2]; T]; P];
         for p in 0..P {
-            let mut differences = [Sums::ZERO.dots; act::GROUP / BLOCK];
-            for (differences, b) in differences.iter_mut().zip(blocks.clone()) {
-                *differences = scales::<Q, P>(o, p, group, b, true);
-            }
+            let unit = o.unit::<Q>(p, 0);
             for half in 0..2 {
-                let operands = Twelve {
-                    weights: o.unit::<Q>(p, blocks.start / 2).add(16 * half),
-                    blocks: blocks.len(),
-                    scales: differences.as_ptr().cast::<int32x4_t>().add(half),
-                    x: o.quants(0, blocks.start * BLOCK),
+                let operands = FourByEight {
+                    weights: unit.add(16 * half),
+                    scales: unit.add(Q::SCALES_AT + LANES / 2 * half),
+                    units: o.n_units(),
+                    x: o.quants(0, 0),
                     stride: o.stride(),
-                    token_scales: &token_scales,
-                    out: products[p].as_mut_ptr().cast::<float32x4_t>().add(half),
+                    token_scales: o.scales(0),
+                    groups: o.groups(),
                 };
-                if Q::DTYPE == DType::Q4 {
-                    sdot_q4(operands);
-                } else {
-                    sdot_q8(operands);
+                let sums = if Q::DTYPE == DType::Q4 { sdot_q4(operands) } else { sdot_q8(operands) };
+                for t in 0..T {
+                    products[p][t][half] = sums[t];
                 }
             }
         }
+        products
     }
 }
