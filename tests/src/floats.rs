@@ -69,7 +69,7 @@ pub static HELPERS: &[Helper] = &[
         input: every,
         oracle: |x, y| exp_oracle(f32::from_bits(x), f32::from_bits(y)),
         routes: &[plain("math::exp", |_, x, y| map(x, y, math::exp))],
-        golden: [0, 0x6d1f_aecc_72fc_138c, 0x0abf_0e54_a97c_c93a],
+        golden: [0xf4c2_dce6_8632_c0d9, 0x6d1f_aecc_72fc_138c, 0x0abf_0e54_a97c_c93a],
     },
     Helper {
         name: "tanh",
@@ -77,7 +77,7 @@ pub static HELPERS: &[Helper] = &[
         input: every,
         oracle: |x, y| steps_oracle(f64::from(f32::from_bits(x)).tanh(), f32::from_bits(y), 2),
         routes: &[plain("math::tanh", |_, x, y| map(x, y, math::tanh))],
-        golden: [0, 0x59f2_0029_9792_2ef3, 0xae29_fc25_298b_d6a5],
+        golden: [0x709e_699d_2087_f98d, 0x59f2_0029_9792_2ef3, 0xae29_fc25_298b_d6a5],
     },
     Helper {
         name: "sqrt",
@@ -86,7 +86,7 @@ pub static HELPERS: &[Helper] = &[
         // The instruction.
         oracle: |x, y| exactly(f32::from_bits(x).sqrt(), f32::from_bits(y)),
         routes: &[plain("math::sqrt", |_, x, y| map(x, y, math::sqrt))],
-        golden: [0, 0x4708_8b41_4976_6bd2, 0xb3ab_2883_7515_c1ef],
+        golden: [0x74ec_b869_ad85_42ff, 0x4708_8b41_4976_6bd2, 0xb3ab_2883_7515_c1ef],
     },
     Helper {
         name: "sin",
@@ -94,7 +94,7 @@ pub static HELPERS: &[Helper] = &[
         input: every,
         oracle: |x, y| circle_oracle(f32::from_bits(x), f64::from(f32::from_bits(x)).sin(), f32::from_bits(y)),
         routes: &[plain("math::sin_cos", |_, x, y| map(x, y, |x| math::sin_cos(x).0))],
-        golden: [0, 0x7002_1b4f_41b0_9e25, 0xffd2_0757_3bcd_4cb9],
+        golden: [0x049d_34b3_617a_7daa, 0x7002_1b4f_41b0_9e25, 0xffd2_0757_3bcd_4cb9],
     },
     Helper {
         name: "cos",
@@ -102,7 +102,7 @@ pub static HELPERS: &[Helper] = &[
         input: every,
         oracle: |x, y| circle_oracle(f32::from_bits(x), f64::from(f32::from_bits(x)).cos(), f32::from_bits(y)),
         routes: &[plain("math::sin_cos", |_, x, y| map(x, y, |x| math::sin_cos(x).1))],
-        golden: [0, 0xf55b_46c9_255e_a9d9, 0xc6e5_dd3e_a731_45bb],
+        golden: [0xc9d6_19d3_a236_9c7b, 0xf55b_46c9_255e_a9d9, 0xc6e5_dd3e_a731_45bb],
     },
     Helper {
         name: "inverse_sqrt",
@@ -111,7 +111,7 @@ pub static HELPERS: &[Helper] = &[
         input: |i| if i == SIGN { 0 } else { i },
         oracle: |x, y| exactly(1.0 / f32::from_bits(x).sqrt(), f32::from_bits(y)),
         routes: &[entry("rms_norm", rms_norm)],
-        golden: [0, 0x9104_3863_8ea5_d8b5, 0xe9c7_38c2_ff89_04f9],
+        golden: [0x6281_2ad6_637d_6205, 0x9104_3863_8ea5_d8b5, 0xe9c7_38c2_ff89_04f9],
     },
     Helper {
         name: "silu",
@@ -119,7 +119,7 @@ pub static HELPERS: &[Helper] = &[
         input: every,
         oracle: |x, y| silu_oracle(f32::from_bits(x), f32::from_bits(y)),
         routes: activation!(Silu),
-        golden: [0, 0x05da_55fa_763a_b294, 0x7ea2_0e6d_2c06_bcf5],
+        golden: [0x77fa_d7b2_0b67_8de4, 0x05da_55fa_763a_b294, 0x7ea2_0e6d_2c06_bcf5],
     },
     Helper {
         name: "gelu_tanh",
@@ -127,7 +127,7 @@ pub static HELPERS: &[Helper] = &[
         input: every,
         oracle: |x, y| gelu_tanh_oracle(f32::from_bits(x), f32::from_bits(y)),
         routes: activation!(GeluTanh),
-        golden: [0, 0xfd08_2721_66c3_b19a, 0x04fa_2b34_cc80_73c5],
+        golden: [0x1413_2f3e_b798_70e2, 0xfd08_2721_66c3_b19a, 0x04fa_2b34_cc80_73c5],
     },
     Helper {
         name: "gelu_erf",
@@ -135,7 +135,7 @@ pub static HELPERS: &[Helper] = &[
         input: every,
         oracle: |x, y| gelu_erf_oracle(f32::from_bits(x), f32::from_bits(y)),
         routes: activation!(GeluErf),
-        golden: [0, 0x16c1_d5fb_ff9f_9b35, 0xf275_c72f_a158_b275],
+        golden: [0x80f9_0721_deb1_ddc2, 0x16c1_d5fb_ff9f_9b35, 0xf275_c72f_a158_b275],
     },
     Helper {
         name: "relu",
@@ -144,7 +144,7 @@ pub static HELPERS: &[Helper] = &[
         // NaN and -0 become +0.
         oracle: |x, y| equal(if f32::from_bits(x) > 0.0 { x } else { 0 }, y),
         routes: activation!(Relu),
-        golden: [0, 0x9de0_e609_7646_cdf0, 0xd561_9478_f487_ab24],
+        golden: [0x505c_c72d_39ea_fa8f, 0x9de0_e609_7646_cdf0, 0xd561_9478_f487_ab24],
     },
     Helper {
         name: "exp_nonpositive",
@@ -153,7 +153,7 @@ pub static HELPERS: &[Helper] = &[
         input: |i| (i | SIGN).min(f32::MIN.to_bits()),
         oracle: |x, y| exp_oracle(f32::from_bits(x), f32::from_bits(y)),
         routes: &[entry("merge", merge), entry("attend_f32", attend_f32)],
-        golden: [0, 0x4072_9c09_9f54_fbfa, 0xaecd_6af7_18d7_2036],
+        golden: [0x9e11_585b_e45d_0318, 0x4072_9c09_9f54_fbfa, 0xaecd_6af7_18d7_2036],
     },
     Helper {
         name: "attention_weight",
@@ -164,7 +164,7 @@ pub static HELPERS: &[Helper] = &[
             x => exactly(x.clamp(0.0, MOST).round_ties_even() + 0.0, f32::from_bits(y)),
         },
         routes: &[entry("attend_i8", attend_i8)],
-        golden: [0, 0x42b4_5be0_b4c7_c814, 0xd615_1c03_6acf_a9cd],
+        golden: [0x08cd_4b99_ff3e_ba8f, 0x42b4_5be0_b4c7_c814, 0xd615_1c03_6acf_a9cd],
     },
     Helper {
         name: "quant",
@@ -179,7 +179,7 @@ pub static HELPERS: &[Helper] = &[
             entry("quantise", quantise),
             entry("quantise_heads", |k, x, y| quants(x, y, 64, |x, q| (k.quantise_heads)(x, &mut [0.0], q))),
         ],
-        golden: [0, 0x4b32_5c5a_c738_4067, 0x75c0_ae7a_85b7_7dd8],
+        golden: [0xdb95_798a_f5ba_8909, 0x4b32_5c5a_c738_4067, 0x75c0_ae7a_85b7_7dd8],
     },
     Helper {
         name: "quant_scale",
@@ -192,7 +192,7 @@ pub static HELPERS: &[Helper] = &[
             exactly(if peak < act::TINY || peak.is_nan() { 0.0 } else { scale }, f32::from_bits(y))
         },
         routes: &[entry("quantise_heads", quant_scale)],
-        golden: [0, 0xa6cb_2ceb_e73c_a86f, 0x611e_c305_6eee_1621],
+        golden: [0x7569_fd71_2456_aa4b, 0xa6cb_2ceb_e73c_a86f, 0x611e_c305_6eee_1621],
     },
     Helper {
         name: "f16_to_f32",
@@ -211,7 +211,7 @@ pub static HELPERS: &[Helper] = &[
             x => equal(nearest_half(x), y),
         },
         routes: &[plain("float::write_f16", write_f16)],
-        golden: [0, 0x176f_788d_7e95_ef97, 0x3d4a_22a7_3748_e5e5],
+        golden: [0xeac2_b51d_2b62_f709, 0x176f_788d_7e95_ef97, 0x3d4a_22a7_3748_e5e5],
     },
 ];
 
@@ -542,7 +542,7 @@ impl Helper {
     #[must_use]
     pub fn golden(&self, step: u64) -> Option<u64> {
         let place = if self.input_bits < 32 - 1 { 0 } else { STEPS.iter().position(|s| *s == step)? };
-        Some(self.golden[place]).filter(|hash| *hash != 0)
+        Some(self.golden[place])
     }
 
     /// The names of the routes.

@@ -5,7 +5,7 @@ mod runner;
 
 use kinglet_quant::DType;
 use kinglet_tools::checkpoint::Checkpoint;
-use kinglet_tools::convert::{Conversion, Options};
+use kinglet_tools::convert::{Calibration, Conversion, Options};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,8 @@ fn tiny(dtype: DType) -> PathBuf {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let checkpoint = Checkpoint::open(&tiny_folder()).unwrap();
         for dtype in [DType::Q4, DType::Q8, DType::F32] {
-            let conversion = Conversion::plan(&checkpoint, &Options::of(dtype)).unwrap();
+            let options = Options { calibration: Calibration::Off, ..Options::of(dtype) };
+            let conversion = Conversion::plan(&checkpoint, &options).unwrap();
             conversion.run(&folder.path().join(format!("{dtype}.kgl")), false, None, &()).unwrap();
         }
         folder

@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release -p kinglet-tests --bin floats -- --all
 //!
-//! takes minutes. `--step N` takes every Nth input; hashes are known for 1, 61 and 4,099, the last being what a run without
+//! takes tens of minutes. `--step N` takes every Nth input; hashes are known for 1, 61 and 4,099, the last being what a run without
 //! options takes. Names of helpers, such as `exp silu`, choose among them.
 
 use kinglet::isa::Isa;
