@@ -280,7 +280,7 @@ impl<'a> Outputs<'a> {
     /// the other: a token's outputs are the sum of what its vectors give, in their order.
     ///
     /// # Errors
-    /// If `out` is not `tokens * rows` long, or `terms` no power of two.
+    /// If `out` is not `tokens * rows` long, `terms` no power of two, or `tokens * terms` too large.
     pub fn sums(rows: usize, tokens: usize, terms: usize, out: &'a mut [f32]) -> Result<Self, TensorError> {
         let whole = Self::new(rows, tokens, out)?;
         let vectors = tokens.checked_mul(terms).ok_or(TensorError::TooLarge { rows: tokens, cols: terms })?;

@@ -123,12 +123,6 @@ pub fn difference(bits: &[u32], expected: &[f32]) -> (f32, f32) {
     (worst, scale)
 }
 
-/// Hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Converts a checkpoint folder with all matrices of type `dtype`, replacing `out`.
 ///
 /// # Panics

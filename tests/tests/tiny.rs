@@ -35,7 +35,7 @@ fn convert(dtype: DType, out: &Path, threads: Option<usize>) -> MappedFile {
 fn f32_equals_transformers() {
     let golden = Trained::read("tiny");
     for (file, digest) in &golden.sha256 {
-        assert_eq!(golden::hex(&sha256(&std::fs::read(folder().join(file)).expect("weights"))), *digest, "{file}");
+        assert_eq!(kinglet_tools::digest::hex(&sha256(&std::fs::read(folder().join(file)).expect("weights"))), *digest, "{file}");
     }
     let temporary = tempfile::tempdir().expect("a temporary folder");
     let file = convert(DType::F32, &temporary.path().join("tiny.kgl"), None);
@@ -92,7 +92,7 @@ fn quantised_weights_are_those_of_every_machine() {
         for threads in [1, 3] {
             let file = convert(expected.dtype, &temporary.path().join("tiny.kgl"), Some(threads));
             let model = Model::new(file.bytes()).expect("a sound file");
-            let got = golden::hex(&sha256(model.container().section(Section::Data)));
+            let got = kinglet_tools::digest::hex(&sha256(model.container().section(Section::Data)));
             if got != expected.data {
                 failures.push(format!("{}, {threads} threads: expected weights {}, got {got}", expected.dtype, expected.data));
             }

@@ -111,9 +111,7 @@ fn register_tile<F: Float, const N: usize, const R: usize, const T: usize>(
         // The tail goes through a chunk padded with zeros, as the law says.
         let mut vectors = [F::splat(0.0); T];
         for t in 0..T {
-            let mut chunk = [0.0; LANES];
-            chunk[..cols - whole].copy_from_slice(&x[t][whole..]);
-            vectors[t] = F::load(&chunk);
+            vectors[t] = lanes::padded(&x[t][whole..]).map_or(vectors[t], |chunk| F::load(&chunk));
         }
         for row in 0..R {
             let mut chunk = [0; N];

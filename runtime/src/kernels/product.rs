@@ -71,7 +71,6 @@ impl<const P: usize> Operands<P> {
     }
 
     /// Units of a tile.
-    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
     #[inline(always)]
     pub(super) fn n_units(&self) -> usize {
         self.padded / UNIT
@@ -81,7 +80,7 @@ impl<const P: usize> Operands<P> {
     #[inline(always)]
     pub(super) fn units(&self, group: usize) -> Range<usize> {
         const UNITS: usize = act::GROUP / UNIT;
-        group * UNITS..((group + 1) * UNITS).min(self.padded / UNIT)
+        group * UNITS..((group + 1) * UNITS).min(self.n_units())
     }
 
     /// The blocks of a group.

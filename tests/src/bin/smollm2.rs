@@ -67,7 +67,7 @@ fn examine(folder: &Path) -> Result<usize, Box<dyn std::error::Error>> {
     let golden = Trained::read("smollm2");
     for (file, expected) in &golden.sha256 {
         let path = folder.join(file);
-        let got = golden::hex(&sha256(&std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?));
+        let got = kinglet_tools::digest::hex(&sha256(&std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?));
         if got != *expected {
             return Err(format!("{}: its SHA-256 is {got}, the golden data is of {expected}", path.display()).into());
         }

@@ -10,6 +10,7 @@ mod mca;
 mod report;
 mod trace;
 
+use crate::emulate::TARGET;
 pub(crate) use mca::LLVM;
 use mca::{Core, Cycles};
 use report::Table;
@@ -18,7 +19,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use trace::{Trace, Unit};
 
-const PROGRAM: &str = "target/aarch64-unknown-linux-musl/release/arm_kernels";
+/// The program of kernels, which [`trace::build`] builds.
+fn arm_kernels() -> String {
+    format!("target/{TARGET}/release/arm_kernels")
+}
 
 /// One kernel on one shape. For attention, rows are positions, columns channels, tokens query rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +59,7 @@ impl Case {
         let shape = [self.rows, self.cols, self.tokens].map(|n| n.to_string());
         let [rows, cols, tokens] = shape.each_ref().map(String::as_str);
         match program {
-            Program::Kinglet(isa) => trace::record(PROGRAM, &[isa, &self.kernel, rows, cols, tokens]),
+            Program::Kinglet(isa) => trace::record(&arm_kernels(), &[isa, &self.kernel, rows, cols, tokens]),
             Program::Ggml(core) => trace::record(&ggml::program(core), &[&self.kernel, rows, cols, tokens]),
         }
     }

@@ -79,12 +79,19 @@ pub(crate) fn gate() -> Result<(), String> {
     make(&targets, &targets[..1])
 }
 
-/// The [`PROGRAMS`] of a target, built as they are shipped.
-pub(crate) fn programs(triple: &str) -> Result<[PathBuf; PROGRAMS.len()], String> {
+/// Where the programs of a target are.
+pub(crate) struct Programs {
+    pub(crate) kinglet: PathBuf,
+    pub(crate) quantize: PathBuf,
+}
+
+/// The programs of a target, built as they are shipped.
+pub(crate) fn programs(triple: &str) -> Result<Programs, String> {
     let root = canonical_root()?;
     let target = TARGETS.iter().find(|target| target.triple == triple).ok_or_else(|| format!("{triple} is not shipped"))?;
     build_programs(&root, target)?;
-    Ok(PROGRAMS.map(|program| built(&root, target, program)))
+    let place = |program| built(&root, target, program);
+    Ok(Programs { kinglet: place("kinglet"), quantize: place("quantize") })
 }
 
 /// Makes the archives for some targets, and those for `again` a second time in another folder.

@@ -3,7 +3,7 @@
 //! What a CPU must run is written here by its name, and not asked of what is tested.
 
 use crate::ci::{Ran, intrinsics_left_out_of_line, passed};
-use crate::dist;
+use crate::dist::{self, Programs};
 use crate::shell::{Ended, capture, command, command_in, quiet_output, root, run_quietly};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// Its linker, which the toolchain brings along, stands in `.cargo/config.toml`.
+/// What is emulated is built for this: static, so that QEMU needs no system around it. Its linker stands in
+/// `.cargo/config.toml`, which `rustc` alone does not read.
 pub(crate) const TARGET: &str = "aarch64-unknown-linux-musl";
 
 /// A CPU that QEMU knows.
@@ -95,7 +96,7 @@ pub(crate) fn on_every_core<T: Send>(work: impl Fn(&Core) -> Result<T, String> +
 ///
 /// Emulated floats are slow, and calibrating takes most of them, so one CPU does it and the others get its files.
 pub(crate) fn shipped(ran: &mut Ran) -> Result<(), String> {
-    let [kinglet, quantize] = dist::programs(TARGET)?;
+    let Programs { kinglet, quantize } = dist::programs(TARGET)?;
     let intrinsics = quiet_output(command("nm -C").arg(&kinglet))?;
     if let Some(left) = intrinsics_left_out_of_line(&intrinsics).next() {
         return Err(format!("`{left}` is a function in {}: some kernel calls it instead of containing it", kinglet.display()));

@@ -34,7 +34,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
         _ => return Err(format!("smollm2 takes one folder\n\n{HELP}")),
     };
     run(&mut command("cargo build --release --quiet --bin kinglet --bin quantize"))?;
-    let [program, _] = dist::programs(TARGET)?;
+    let program = dist::programs(TARGET)?.kinglet;
     let models = root().join("target/smollm2");
     std::fs::create_dir_all(&models).map_err(|e| format!("{}: {e}", models.display()))?;
     for dtype in ["q4", "q8"] {

@@ -7,7 +7,7 @@
 use super::products::{Ints, Sums, Weights};
 use core::arch::aarch64::{float32x4_t, int8x16_t, int32x4_t};
 use core::arch::asm;
-use kinglet_quant::{act, q4, q8};
+use kinglet_quant::{BLOCK, LANES, UNIT, act, q4, q8};
 
 /// `acc[i] + Σ w[4i + j] * x[4 LANE + j]`, `j` being 0 to 3: the four bytes of one lane of `x` meet those of every lane.
 ///
@@ -252,32 +252,79 @@ pub(super) unsafe fn smmla_two(weights: &Weights, x: *const i8, y: *const i8, sc
     }
 }
 
-/// Tokens of [`sdot_q4`] and [`sdot_q8`].
-pub(super) const TOKENS: usize = 8;
-const _: () = assert!(TOKENS == 8, "the registers below are those of eight");
-
-/// What [`sdot_q4`] and [`sdot_q8`] work on: four rows of a tile and eight tokens, all inputs.
-pub(super) struct FourByEight {
-    /// The rows' quants in the first unit.
+/// What the functions below work on: four rows of a tile and eight tokens, or eight rows and four tokens; many inputs.
+pub(super) struct Many {
+    /// The quants of the first of the rows in the first unit, and a tile's units from there on.
     pub(super) weights: *const u8,
-    /// The rows' scales there.
+    /// The rows' scales in that unit.
     pub(super) scales: *const u8,
-    /// Not 0.
+    /// Not 0; the first begins a group.
     pub(super) units: usize,
-    /// The activations of the first token.
+    /// The activations of the first token, so many units of them.
     pub(super) x: *const i8,
-    /// From there to those of the next token.
+    /// From there to those of the next token, in bytes.
     pub(super) stride: usize,
     /// The scales of the first token's groups.
     pub(super) token_scales: *const f32,
-    /// From there to those of the next token.
+    /// From there to those of the next token, in floats.
     pub(super) groups: usize,
 }
+
+// What is written below as numbers: offsets of scales, of the rows' quants, and how many blocks follow each other.
+const _: () = assert!(LANES == 8 && BLOCK == 32 && UNIT == 2 * BLOCK);
+const _: () = assert!(act::GROUP.is_power_of_two() && act::GROUP.is_multiple_of(UNIT));
+
+/// A line of the cache.
+#[repr(C, align(64))]
+struct Constants([[u8; 16]; 4]);
 
 /// Two times zeros; the mask of a low nibble; where each byte of four numbers of 32 bits is among the first four bytes of a
 /// register, or beyond its end, which is 0. What begins a sum is loaded, for the pipes of loads have time when those of vectors
 /// have none.
-static CONSTANTS: [[u8; 16]; 4] = [[0; 16], [0; 16], [q4::QUANT_MAX; 16], [0, 16, 16, 16, 1, 16, 16, 16, 2, 16, 16, 16, 3, 16, 16, 16]];
+static CONSTANTS: Constants =
+    Constants([[0; 16], [0; 16], [q4::QUANT_MAX; 16], [0, 16, 16, 16, 1, 16, 16, 16, 2, 16, 16, 16, 3, 16, 16, 16]]);
+
+/// The weights of four rows for sixteen inputs, in `v24` to `v27`: the first four rows of the tile, or the last, which ends the
+/// turn of these inputs.
+#[rustfmt::skip]
+macro_rules! load {
+    (q4 first) => { load!(q4 "0", "32") };
+    (q4 last) => { concat!(load!(q4 "16", "48"), load!(q4 end)) };
+    (q4 end) => { "add {weights}, {weights}, #64\n" };
+    (q4 $low:literal, $high:literal) => {
+        concat!(
+            "ldr q24, [{weights}, #", $low, "]\n",
+            "ldr q26, [{weights}, #", $high, "]\n",
+            "ushr v25.16b, v24.16b, #4\n",
+            "and v24.16b, v24.16b, v31.16b\n",
+            "ushr v27.16b, v26.16b, #4\n",
+            "and v26.16b, v26.16b, v31.16b\n",
+        )
+    };
+    (q8 first) => { load!(q8 "0", "32", "64", "96") };
+    (q8 last) => { concat!(load!(q8 "16", "48", "80", "112"), load!(q8 end)) };
+    (q8 end) => { "add {weights}, {weights}, #128\n" };
+    (q8 $a:literal, $b:literal, $c:literal, $d:literal) => {
+        concat!(
+            "ldr q24, [{weights}, #", $a, "]\n",
+            "ldr q25, [{weights}, #", $b, "]\n",
+            "ldr q26, [{weights}, #", $c, "]\n",
+            "ldr q27, [{weights}, #", $d, "]\n",
+        )
+    };
+}
+
+/// The scales of four rows, which lie `$at` bytes on, in `v28`.
+#[rustfmt::skip]
+macro_rules! scales {
+    ($at:literal) => {
+        concat!(
+            "ldr s28, [{scales}, #", $at, "]\n",
+            "ldr q29, [{constants}, #48]\n",
+            "tbl v28.16b, {{v28.16b}}, v29.16b\n",
+        )
+    };
+}
 
 /// Two tokens whose activations are at `$x` and `$y`: sixteen inputs, with the weights of these in `v24` to `v27`.
 #[rustfmt::skip]
@@ -292,6 +339,14 @@ macro_rules! two {
             two!($a, $b, "v27", "3"),
         )
     };
+    // The products of these dots with the scales follow them, so that the one pipe that has such products works all along.
+    ($x:literal $a:literal $p:literal, $y:literal $b:literal $q:literal) => {
+        concat!(
+            two!($x $a, $y $b),
+            "mla ", $p, ".4s, ", $a, ".4s, v28.4s\n",
+            "mla ", $q, ".4s, ", $b, ".4s, v28.4s\n",
+        )
+    };
     ($a:literal, $b:literal, $weights:literal, $i:literal) => {
         concat!(
             "sdot ", $a, ".4s, ", $weights, ".16b, v29.4b[", $i, "]\n",
@@ -300,47 +355,66 @@ macro_rules! two {
     };
 }
 
-/// A block: its first sixteen inputs, and then its last ones, where the products of two tokens follow on their last dots, so
-/// that the one pipe that has such products works all along. `$scales` is where the rows' scales lie.
-#[rustfmt::skip]
-macro_rules! block {
-    ($load:literal, $scales:literal) => {
+/// Zeros in `v0` to `v7`, the dots.
+macro_rules! clear_dots {
+    () => {
+        "ldp q0, q1, [{constants}]\nldp q2, q3, [{constants}]\nldp q4, q5, [{constants}]\nldp q6, q7, [{constants}]\n"
+    };
+}
+
+/// A block of four rows and eight tokens, whose scales lie `$scales` bytes on.
+macro_rules! four_by_eight {
+    ($dtype:tt, $scales:literal, $more:literal) => {
         concat!(
-            "ldp q0, q1, [{constants}]\n",
-            "ldp q2, q3, [{constants}]\n",
-            "ldp q4, q5, [{constants}]\n",
-            "ldp q6, q7, [{constants}]\n",
-            $load,
+            clear_dots!(),
+            load!($dtype first),
+            load!($dtype end),
             two!("x0" "v0", "x1" "v1"),
             two!("x2" "v2", "x3" "v3"),
             two!("x4" "v4", "x5" "v5"),
             two!("x6" "v6", "x7" "v7"),
             "add {i}, {i}, #16\n",
-            $load,
-            "ldr s28, [{scales}, #", $scales, "]\n",
-            "ldr q29, [{constants}, #48]\n",
-            "tbl v28.16b, {{v28.16b}}, v29.16b\n",
-            two!("x0" "v0", "x1" "v1"),
-            "mla v8.4s, v0.4s, v28.4s\n",
-            "mla v9.4s, v1.4s, v28.4s\n",
-            two!("x2" "v2", "x3" "v3"),
-            "mla v10.4s, v2.4s, v28.4s\n",
-            "mla v11.4s, v3.4s, v28.4s\n",
-            two!("x4" "v4", "x5" "v5"),
-            "mla v12.4s, v4.4s, v28.4s\n",
-            "mla v13.4s, v5.4s, v28.4s\n",
-            two!("x6" "v6", "x7" "v7"),
-            "mla v14.4s, v6.4s, v28.4s\n",
-            "mla v15.4s, v7.4s, v28.4s\n",
+            load!($dtype first),
+            load!($dtype end),
+            scales!($scales),
+            two!("x0" "v0" "v8", "x1" "v1" "v9"),
+            two!("x2" "v2" "v10", "x3" "v3" "v11"),
+            two!("x4" "v4" "v12", "x5" "v5" "v13"),
+            two!("x6" "v6" "v14", "x7" "v7" "v15"),
             "add {i}, {i}, #16\n",
         )
     };
 }
 
-/// Adds to the outputs `$p` to `$s` of four tokens their products of a group in `$a` to `$d`, by the scales at `$x` to `$w`. Each
+/// A block of eight rows and four tokens; the scales of the first four rows lie `$scales` bytes on, the others' `$more`.
+macro_rules! eight_by_four {
+    ($dtype:tt, $scales:literal, $more:literal) => {
+        concat!(
+            clear_dots!(),
+            load!($dtype first),
+            two!("x0" "v0", "x1" "v1"),
+            two!("x2" "v2", "x3" "v3"),
+            load!($dtype last),
+            two!("x0" "v4", "x1" "v5"),
+            two!("x2" "v6", "x3" "v7"),
+            "add {i}, {i}, #16\n",
+            load!($dtype first),
+            scales!($scales),
+            two!("x0" "v0" "v8", "x1" "v1" "v9"),
+            two!("x2" "v2" "v10", "x3" "v3" "v11"),
+            load!($dtype last),
+            scales!($more),
+            two!("x0" "v4" "v12", "x1" "v5" "v13"),
+            two!("x2" "v6" "v14", "x3" "v7" "v15"),
+            "add {i}, {i}, #16\n",
+        )
+    };
+}
+
+/// Adds to the sums `$p` to `$s` of four tokens their products of a group in `$a` to `$d`, by the scales at `$x` to `$w`. Each
 /// instruction for all four, so that none waits for the one before.
 #[rustfmt::skip]
-macro_rules! out_four {
+macro_rules! sum_four {
     ($x:literal $a:literal $p:literal, $y:literal $b:literal $q:literal, $z:literal $c:literal $r:literal, $w:literal $d:literal $s:literal) => {
         concat!(
             "ldr s24, [{", $x, "}, {group}]\n",
@@ -363,19 +437,23 @@ macro_rules! out_four {
     };
 }
 
-macro_rules! four_by_eight {
-    ($(#[$doc:meta])* $name:ident, $load:literal, $unit_bytes:expr, $quant_bytes:expr) => {
+/// Functions of [`Many`]: `$block` is a block's assembly, `$s4` to `$s7` are the scales of the sums after the first four,
+/// and `$token`s those that are there besides the first four.
+macro_rules! many {
+    (
+        $(#[$doc:meta])*
+        $name:ident, $dtype:tt, $block:ident, $s4:literal $s5:literal $s6:literal $s7:literal,
+        { $($x:ident $s:ident $token:literal),* }
+    ) => {
         $(#[$doc])*
-        /// `Σ f32(Σ s_b Σ q x) * scale` over the groups, for each token.
         ///
-        /// Dots, products and sums of eight tokens are 24 registers; the other eight are the operands'.
+        /// Dots, products and sums are 24 registers; the other eight are the operands'.
         ///
         /// # Safety
-        /// All that is pointed to is there.
+        /// The machine has the features, and [`Many`] says what is there and how much of it.
         #[target_feature(enable = "neon,dotprod")]
-        pub(super) unsafe fn $name(o: FourByEight) -> [float32x4_t; TOKENS] {
-            // SAFETY: any bits are floats.
-            let mut sums: [float32x4_t; TOKENS] = unsafe { core::mem::zeroed() };
+        pub(super) unsafe fn $name(o: Many, mut sums: [float32x4_t; 8]) -> [float32x4_t; 8] {
+            debug_assert!(o.units > 0 && o.units.div_ceil(act::GROUP / UNIT) <= o.groups);
             // SAFETY: instructions that the function's features have; the rest is the caller's duty.
             unsafe {
                 asm!(
@@ -386,8 +464,8 @@ macro_rules! four_by_eight {
                     "ldp q12, q13, [{constants}]",
                     "ldp q14, q15, [{constants}]",
                     "3:",
-                    block!($load, "0"),
-                    block!($load, "8"),
+                    $block!($dtype, "0", "4"),
+                    $block!($dtype, "8", "12"),
                     // Behind the blocks of a unit come its scales and minima.
                     "add {weights}, {weights}, #{behind}",
                     "add {scales}, {scales}, #{unit_bytes}",
@@ -396,12 +474,12 @@ macro_rules! four_by_eight {
                     "tst {i}, #{last_of_group}",
                     "b.ne 3b",
                     "4:",
-                    out_four!("s0" "v8" "v16", "s1" "v9" "v17", "s2" "v10" "v18", "s3" "v11" "v19"),
-                    out_four!("s4" "v12" "v20", "s5" "v13" "v21", "s6" "v14" "v22", "s7" "v15" "v23"),
+                    sum_four!("s0" "v8" "v16", "s1" "v9" "v17", "s2" "v10" "v18", "s3" "v11" "v19"),
+                    sum_four!($s4 "v12" "v20", $s5 "v13" "v21", $s6 "v14" "v22", $s7 "v15" "v23"),
                     "add {group}, {group}, #4",
                     "cbnz {units}, 2b",
-                    behind = const $unit_bytes - $quant_bytes,
-                    unit_bytes = const $unit_bytes,
+                    behind = const $dtype::UNIT_BYTES - $dtype::QUANT_BYTES,
+                    unit_bytes = const $dtype::UNIT_BYTES,
                     last_of_group = const act::GROUP - 1,
                     constants = in(reg) &raw const CONSTANTS,
                     weights = inout(reg) o.weights => _,
@@ -413,18 +491,14 @@ macro_rules! four_by_eight {
                     x1 = in(reg) o.x.add(1 * o.stride),
                     x2 = in(reg) o.x.add(2 * o.stride),
                     x3 = in(reg) o.x.add(3 * o.stride),
-                    x4 = in(reg) o.x.add(4 * o.stride),
-                    x5 = in(reg) o.x.add(5 * o.stride),
-                    x6 = in(reg) o.x.add(6 * o.stride),
-                    x7 = in(reg) o.x.add(7 * o.stride),
                     s0 = in(reg) o.token_scales.add(0 * o.groups),
                     s1 = in(reg) o.token_scales.add(1 * o.groups),
                     s2 = in(reg) o.token_scales.add(2 * o.groups),
                     s3 = in(reg) o.token_scales.add(3 * o.groups),
-                    s4 = in(reg) o.token_scales.add(4 * o.groups),
-                    s5 = in(reg) o.token_scales.add(5 * o.groups),
-                    s6 = in(reg) o.token_scales.add(6 * o.groups),
-                    s7 = in(reg) o.token_scales.add(7 * o.groups),
+                    $(
+                        $x = in(reg) o.x.add($token * o.stride),
+                        $s = in(reg) o.token_scales.add($token * o.groups),
+                    )*
                     inout("v16") sums[0],
                     inout("v17") sums[1],
                     inout("v18") sums[2],
@@ -444,28 +518,19 @@ macro_rules! four_by_eight {
     };
 }
 
-four_by_eight!(
-    /// Products of q4 weights:
-    sdot_q4,
-    "ldr q24, [{weights}]\n\
-     ldr q26, [{weights}, #32]\n\
-     add {weights}, {weights}, #64\n\
-     ushr v25.16b, v24.16b, #4\n\
-     and v24.16b, v24.16b, v31.16b\n\
-     ushr v27.16b, v26.16b, #4\n\
-     and v26.16b, v26.16b, v31.16b\n",
-    q4::UNIT_BYTES,
-    q4::QUANT_BYTES
+many!(
+    /// Four rows of q4 weights and eight tokens: adds `f32(Σ s_b Σ q x) * scale` of each group to the sums of each token.
+    sdot_q4_four_by_eight, q4, four_by_eight, "s4" "s5" "s6" "s7", { x4 s4 4, x5 s5 5, x6 s6 6, x7 s7 7 }
 );
-
-four_by_eight!(
-    /// Products of q8 weights:
-    sdot_q8,
-    "ldr q24, [{weights}]\n\
-     ldr q25, [{weights}, #32]\n\
-     ldr q26, [{weights}, #64]\n\
-     ldr q27, [{weights}, #96]\n\
-     add {weights}, {weights}, #128\n",
-    q8::UNIT_BYTES,
-    q8::QUANT_BYTES
+many!(
+    /// Four rows of q8 weights and eight tokens; as [`sdot_q4_four_by_eight`].
+    sdot_q8_four_by_eight, q8, four_by_eight, "s4" "s5" "s6" "s7", { x4 s4 4, x5 s5 5, x6 s6 6, x7 s7 7 }
+);
+many!(
+    /// Eight rows of q4 weights and four tokens: the sums of the first four rows for each token, then those of the others.
+    sdot_q4_eight_by_four, q4, eight_by_four, "s0" "s1" "s2" "s3", {}
+);
+many!(
+    /// Eight rows of q8 weights and four tokens; as [`sdot_q4_eight_by_four`].
+    sdot_q8_eight_by_four, q8, eight_by_four, "s0" "s1" "s2" "s3", {}
 );

@@ -2,7 +2,8 @@
 //!
 //! The weights of a block, 32 inputs of the eight rows of a tile, are sixteen registers of bytes. They stay while tokens
 //! stream past, so that a register tile may have many tokens: only a token or two, and not their sums, are in registers.
-//! A [`Level`] supplies the exact integer sums; the floats are here.
+//! A [`Level`] supplies the exact integer sums; the floats are here. A level may do otherwise where it has registers for
+//! the sums ([`Level::products`]).
 
 pub(super) mod sdot;
 pub(super) mod smmla;
@@ -12,6 +13,7 @@ use super::asm::opaque;
 use crate::kernels::product::{Operands, Product};
 use core::arch::aarch64::*;
 use core::marker::PhantomData;
+use core::ops::Range;
 use kinglet_quant::{BLOCK, DType, LANES, UNIT, act, q4, q8};
 
 /// The eight rows of a tile as 32-bit integers.
@@ -43,13 +45,13 @@ impl Sums {
 /// What an instruction set supplies.
 ///
 /// # Safety
-/// All of this may be called only where the instructions are, with activations that are there: 32 at `x` and as many at each of the
-/// next `T - 1` distances of `stride`.
+/// All of this may be called only where the instructions are, with operands that are whole and have inputs, and activations that
+/// are there: 32 at `x` and as many at each of the next `T - 1` distances of `stride`.
 pub(super) trait Level: Sized {
     /// Tokens in a register tile of a batch: 8 or 16.
     const TOKENS: usize;
 
-    /// Whether `dots` run on through a group, so that they need not be cleared for each block. Scales are then those of
+    /// Whether `dots` of `add` run on through a group, so that they need not be cleared for each block. Scales are then those of
     /// the block less those of the next: where `D_b` is the sum up to and with block `b`, and the last one's next scale is
     /// 0, `Σ s_b (D_b - D_{b-1}) = Σ (s_b - s_{b+1}) D_b`. That is exact, as all of it is arithmetic modulo 2^32 and the left
     /// side fits.
@@ -98,24 +100,15 @@ impl<L: Level> Product for Q4<L> {
             for group in 0..o.groups() {
                 add_group::<L, Self, P, T>(o, group, &mut products);
                 for p in 0..P {
-                    if o.units(group).len() == UNITS {
-                        add_minima::<Self, P, T, UNITS>(o, p, 0, group, &mut minima[p]);
-                    } else {
-                        add_minima::<Self, P, T, 1>(o, p, 0, group, &mut minima[p]);
-                    }
+                    add_minima::<Self, P, T>(o, p, 0, group..group + 1, &mut minima[p]);
                 }
             }
         } else {
+            const { assert!(T < MINIMA || L::TOKENS.is_multiple_of(MINIMA)) };
             products = L::products::<Self, P, T>(o);
             for p in 0..P {
                 for (i, minima) in minima[p].as_chunks_mut::<MINIMA>().0.iter_mut().enumerate() {
-                    let whole = o.n_units() / UNITS;
-                    for group in 0..whole {
-                        add_minima::<Self, P, MINIMA, UNITS>(o, p, MINIMA * i, group, minima);
-                    }
-                    if whole < o.groups() {
-                        add_minima::<Self, P, MINIMA, 1>(o, p, MINIMA * i, whole, minima);
-                    }
+                    add_minima::<Self, P, MINIMA>(o, p, MINIMA * i, 0..o.groups(), minima);
                 }
             }
         }
@@ -301,10 +294,29 @@ const MINIMA: usize = 4;
 const MAGIC: f32 = 12_582_912.0;
 const _: () = assert!((act::GROUP / BLOCK) * 255 * (BLOCK * act::QUANT_MAX as usize) < 1 << 22);
 
+/// Adds what some groups of q4 weights take off `T` tokens from `first` on.
+#[inline(always)]
+#[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
+unsafe fn add_minima<Q: Product, const P: usize, const T: usize>(
+    o: &Operands<P>,
+    p: usize,
+    first: usize,
+    groups: Range<usize>,
+    minima: &mut [Floats; T],
+) {
+    let whole = (o.n_units() / UNITS).min(groups.end);
+    for group in groups.start..whole {
+        add_minima_of::<Q, P, T, UNITS>(o, p, first, group, minima);
+    }
+    if whole < groups.end {
+        add_minima_of::<Q, P, T, 1>(o, p, first, whole, minima);
+    }
+}
+
 /// Adds what a group of `N` units of q4 weights takes off `T` tokens from `first` on: `f32(Σ m_b * sum_b) * scale`.
 #[inline(always)]
 #[expect(unsafe_op_in_unsafe_fn, reason = "as in `Q4`")]
-unsafe fn add_minima<Q: Product, const P: usize, const T: usize, const N: usize>(
+unsafe fn add_minima_of<Q: Product, const P: usize, const T: usize, const N: usize>(
     o: &Operands<P>,
     p: usize,
     first: usize,

@@ -9,7 +9,7 @@ use super::affinity::{self, Granted};
 use super::cpus::{Cpus, Kind};
 use super::root::Root;
 use crate::cli::options::MAX_THREADS;
-use crate::cli::text::count;
+use crate::cli::text::{count, thousands};
 use std::fmt;
 
 /// How many threads, and where.
@@ -81,7 +81,7 @@ impl fmt::Display for Cores {
             return f.write_str("cores that the system does not tell");
         }
         let cores: usize = self.kinds.iter().map(|kind| kind.cores).sum();
-        write!(f, "{cores} of {}", count(self.machine as u64, "core"))?;
+        write!(f, "{} of {}", thousands(cores as u64), count(self.machine as u64, "core"))?;
         let names: Vec<&str> = self.kinds.iter().filter_map(|kind| kind.name.as_deref()).collect();
         if names.is_empty() { Ok(()) } else { write!(f, ": {}", names.join(", ")) }
     }

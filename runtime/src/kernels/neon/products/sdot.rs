@@ -2,16 +2,18 @@
 //! register.
 
 use super::{Blocks, Floats, Ints, Level, Sums, Weights, block_by_block};
-use crate::kernels::neon::asm::{FourByEight, TOKENS, sdot_block, sdot_q4, sdot_q8, sdot_two};
+use crate::kernels::neon::asm::{
+    Many, sdot_block, sdot_q4_eight_by_four, sdot_q4_four_by_eight, sdot_q8_eight_by_four, sdot_q8_four_by_eight, sdot_two,
+};
 use crate::kernels::product::Operands;
 use core::arch::aarch64::*;
-use kinglet_quant::{DType, LANES};
+use kinglet_quant::{DType, LANES, UNIT, act};
 
 /// See [`Level`].
 pub(in crate::kernels::neon) struct Sdot;
 
 impl Level for Sdot {
-    const TOKENS: usize = TOKENS;
+    const TOKENS: usize = 8;
     const RUNS_ON: bool = true;
 
     #[inline(always)]
@@ -31,32 +33,51 @@ impl Level for Sdot {
         }
     }
 
-    /// The sums of eight tokens stay in registers throughout, four rows at a time; those of fewer go block by block.
+    /// Many inputs at once: of eight tokens with four rows at a time, of four with all rows. Fewer tokens go block by block.
     #[inline(always)]
     #[expect(unsafe_op_in_unsafe_fn, reason = "as in `add`")]
     unsafe fn products<Q: Blocks, const P: usize, const T: usize>(o: &Operands<P>) -> [[Floats; T]; P] {
-        if T != TOKENS {
+        if T != 4 && T != 8 {
             return block_by_block::<Self, Q, P, T>(o);
         }
+        let is_q4 = Q::DTYPE == DType::Q4;
         let mut products = [[[vdupq_n_f32(0.0); 2]; T]; P];
         for p in 0..P {
-            let unit = o.unit::<Q>(p, 0);
-            for half in 0..2 {
-                let operands = FourByEight {
-                    weights: unit.add(16 * half),
-                    scales: unit.add(Q::SCALES_AT + LANES / 2 * half),
-                    units: o.n_units(),
-                    x: o.quants(0, 0),
+            let mut sums = [[vdupq_n_f32(0.0); 8]; 2];
+            for unit in (0..o.n_units()).step_by(MANY) {
+                let many = |half: usize| Many {
+                    weights: o.unit::<Q>(p, unit).add(16 * half),
+                    scales: o.unit::<Q>(p, unit).add(Q::SCALES_AT + LANES / 2 * half),
+                    units: MANY.min(o.n_units() - unit),
+                    x: o.quants(0, unit * UNIT),
                     stride: o.stride(),
-                    token_scales: o.scales(0),
+                    token_scales: o.scales(0).add(unit * UNIT / act::GROUP),
                     groups: o.groups(),
                 };
-                let sums = if Q::DTYPE == DType::Q4 { sdot_q4(operands) } else { sdot_q8(operands) };
-                for t in 0..T {
-                    products[p][t][half] = sums[t];
+                match (T, is_q4) {
+                    (4, true) => sums[0] = sdot_q4_eight_by_four(many(0), sums[0]),
+                    (4, false) => sums[0] = sdot_q8_eight_by_four(many(0), sums[0]),
+                    (_, true) => {
+                        for half in 0..2 {
+                            sums[half] = sdot_q4_four_by_eight(many(half), sums[half]);
+                        }
+                    }
+                    (_, false) => {
+                        for half in 0..2 {
+                            sums[half] = sdot_q8_four_by_eight(many(half), sums[half]);
+                        }
+                    }
                 }
+            }
+            for t in 0..T {
+                products[p][t] = if T == 4 { [sums[0][t], sums[0][4 + t]] } else { [sums[0][t], sums[1][t]] };
             }
         }
         products
     }
 }
+
+/// Units that both halves of a tile meet before the next ones: 1,024 inputs, of which eight tokens and a tile fill half of a
+/// first cache of 32 KiB.
+const MANY: usize = 16;
+const _: () = assert!((MANY * UNIT).is_multiple_of(act::GROUP));
