@@ -7,6 +7,7 @@ use crate::kernels::Kernels;
 use crate::kernels::attention::{BLOCK, CacheF32, CacheI8, MAX_HEAD_DIM};
 use crate::spec::{BlockSpec, Spec};
 use crate::workers::{Parts, Split};
+use core::ops::Range;
 use kinglet_quant::LANES;
 
 /// How keys and values are stored.
@@ -60,6 +61,20 @@ impl Geometry {
     #[must_use]
     pub fn positions(&self) -> usize {
         self.blocks * BLOCK
+    }
+
+    /// Where in a head's record the blocks are that hold anything once `stored` positions were stored: keys, values, and
+    /// their scales, if they have any.
+    #[must_use]
+    pub fn used(&self, stored: usize) -> [Range<usize>; 4] {
+        let (all, used) = (self.positions(), self.blocks.min(stored.div_ceil(BLOCK)) * BLOCK);
+        let (of_quants, of_scales) = match self.kind {
+            CacheType::I8 => (self.head_dim, size_of::<f32>()),
+            CacheType::F32 => (self.head_dim * size_of::<f32>(), 0),
+        };
+        let scales = 2 * all * of_quants;
+        [(0, of_quants), (all * of_quants, of_quants), (scales, of_scales), (scales + all * of_scales, of_scales)]
+            .map(|(start, bytes)| start..start + used * bytes)
     }
 
     /// Bytes of one head's record; `None` on overflow.
@@ -201,6 +216,24 @@ impl<'a> HeadMut<'a> {
         Self { geometry, parts }
     }
 
+    /// Zeros the block that begins at `slot`, before its first use: a saved state shows nothing of what the memory held before.
+    fn clear_block(&mut self, slot: usize) {
+        let head_dim = self.geometry.head_dim;
+        let channels = slot * head_dim..(slot + BLOCK) * head_dim;
+        match &mut self.parts {
+            PartsMut::I8 { keys, values, key_scales, value_scales } => {
+                keys[channels.clone()].fill(0);
+                values[channels].fill(0);
+                key_scales[slot..slot + BLOCK].fill(0.0);
+                value_scales[slot..slot + BLOCK].fill(0.0);
+            }
+            PartsMut::F32 { keys, values } => {
+                keys[channels.clone()].fill(0.0);
+                values[channels].fill(0.0);
+            }
+        }
+    }
+
     /// Stores the key and the value, `[head_dim]` each, of position `position`.
     ///
     /// A kernel may read a whole block, and gives what lies out of range no weight, whatever the memory holds there.
@@ -210,6 +243,9 @@ impl<'a> HeadMut<'a> {
     pub fn append(&mut self, kernels: &Kernels, position: usize, key: &[f32], value: &[f32]) {
         let head_dim = self.geometry.head_dim;
         let slot = position % self.geometry.positions();
+        if position == slot && slot.is_multiple_of(BLOCK) {
+            self.clear_block(slot);
+        }
         match &mut self.parts {
             PartsMut::I8 { keys, values, key_scales, value_scales } => {
                 let mut quants = [0; MAX_HEAD_DIM];

@@ -3,6 +3,8 @@
 //! [`Plan`] tells the exact bytes before anything is loaded; [`Session::new`] carves them; nothing is allocated after.
 //! A prompt may be split into calls and batches in any way, and run on any number of workers: the bits stay.
 
+pub mod state;
+
 use crate::arena::{self, Arena, TooSmall};
 use crate::block::{Batch, Buffers, Pending};
 use crate::kernels::Kernels;

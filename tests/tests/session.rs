@@ -6,6 +6,7 @@ use kinglet::isa::Isa;
 use kinglet::kernels::{Activation, Kernels};
 use kinglet::kv::CacheType;
 use kinglet::model::Model;
+use kinglet::session::state::{HEADER_BYTES, StateError};
 use kinglet::session::{Options, Plan, PlanError, Session, SessionError};
 use kinglet::spec::{AttnPositions, BlockSpec, Ffn, Head, Norm, Positions, Spec, SpecError};
 use kinglet::tokenizer::TokenId;
@@ -367,4 +368,107 @@ proptest! {
         let pool = Pool::new(2).unwrap();
         prop_assert!(run(1, Isa::Scalar, &pool) == batches, "single tokens differ");
     }
+}
+
+/// The state after `tokens`.
+fn saved(file: &FileBytes, options: Options, tokens: &[TokenId]) -> Vec<u8> {
+    with_session(file, options, |session| {
+        session.prefill(tokens).unwrap();
+        let mut state = vec![0xaa; session.state_bytes() + 7];
+        let len = session.save(&mut state).unwrap();
+        assert_eq!((len, &state[len..]), (session.state_bytes(), &[0xaa; 7][..]));
+        state.truncate(len);
+        state
+    })
+}
+
+#[test]
+fn a_restored_session_goes_on_with_the_same_bits() {
+    let (plain, windowed) = (spec(&[BLOCK], &[0, 0]), windowed());
+    let tokens = tokens(290);
+    for (spec, is_windowed) in [(&plain, false), (&windowed, true)] {
+        let file = synthetic::file(spec, DType::Q8, 5);
+        for cache in [CacheType::I8, CacheType::F32] {
+            let options = Options { cache, ..OPTIONS };
+            for n in [1, 63, 64, 65, 200] {
+                let expected = fresh(&file, options, &tokens);
+                let state = saved(&file, options, &tokens[..n]);
+                // Another context and another batch, where no window wraps around.
+                let other = Options { context: 291, batch: 7, ..options };
+                for isa in Isa::available() {
+                    for options in [options, other].into_iter().take(if is_windowed { 1 } else { 2 }) {
+                        let model = Model::new(file.bytes()).unwrap();
+                        let plan = Plan::new(model.spec(), options).unwrap();
+                        let mut arena = vec![0xff; plan.arena_bytes()];
+                        let (kernels, pool) = (Kernels::select(isa).unwrap(), Pool::new(3).unwrap());
+                        let mut session = Session::new(&model, &plan, &mut arena, kernels, &pool).unwrap();
+                        session.prefill(&tokens[..33]).unwrap();
+                        session.restore(&state).unwrap();
+                        assert_eq!(session.position(), n);
+                        assert_eq!(bits(session.prefill(&tokens[n..]).unwrap()), expected, "{cache:?}, {n} tokens, {isa}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_state_shows_nothing_of_the_memory_before() {
+    let file = synthetic::file(&windowed(), DType::Q4, 1);
+    let model = Model::new(file.bytes()).unwrap();
+    let plan = Plan::new(model.spec(), OPTIONS).unwrap();
+    let states = [0x00, 0x5a, 0xff].map(|byte| {
+        let mut arena = vec![byte; plan.arena_bytes()];
+        let mut session = Session::new(&model, &plan, &mut arena, Kernels::best(), &Serial).unwrap();
+        session.prefill(&tokens(70)).unwrap();
+        let mut state = vec![0; session.state_bytes()];
+        session.save(&mut state).unwrap();
+        state
+    });
+    assert!(states[0] == states[1] && states[1] == states[2]);
+}
+
+#[test]
+fn a_wrong_state_is_refused_and_changes_nothing() {
+    let file = synthetic::file(&windowed(), DType::Q4, 1);
+    let state = saved(&file, OPTIONS, &tokens(100));
+    let field = |state: &[u8], options: Options| {
+        with_session(&file, options, |session| {
+            let before = bits(session.prefill(&tokens(5)).unwrap());
+            let error = session.restore(state).unwrap_err();
+            assert_eq!(session.position(), 5);
+            session.truncate(0).unwrap();
+            assert_eq!(bits(session.prefill(&tokens(5)).unwrap()), before);
+            error
+        })
+    };
+    for len in [0, 1, 8, HEADER_BYTES - 1, HEADER_BYTES, state.len() - 1] {
+        let error = field(&state[..len], OPTIONS);
+        assert!(matches!(error, StateError::Field { .. } | StateError::Magic), "{len} bytes: {error}");
+    }
+    for at in (0..HEADER_BYTES).chain([HEADER_BYTES, state.len() / 2, state.len() - 1]) {
+        let mut damaged = state.clone();
+        damaged[at] ^= 0x10;
+        let error = field(&damaged, OPTIONS);
+        let is_named = match at {
+            0..8 => error == StateError::Magic,
+            8..12 => matches!(error, StateError::Field { field: "version", .. }),
+            12..16 => matches!(error, StateError::Field { field: "cache type", .. }),
+            48..80 => error == StateError::Model,
+            16..40 => matches!(error, StateError::Field { .. } | StateError::Checksum),
+            _ => error == StateError::Checksum,
+        };
+        assert!(is_named, "byte {at}: {error:?}");
+    }
+    let longer: Vec<u8> = [&state[..], &[0]].concat();
+    assert!(matches!(field(&longer, OPTIONS), StateError::Field { field: "bytes after the header", .. }));
+    let expected = StateError::Field { field: "positions", expected: 99, got: 100 };
+    assert_eq!(field(&state, Options { context: 99, ..OPTIONS }), expected);
+    assert!(matches!(field(&state, Options { cache: CacheType::F32, ..OPTIONS }), StateError::Field { field: "cache type", .. }));
+    with_session(&file, OPTIONS, |session| {
+        session.prefill(&tokens(3)).unwrap();
+        let needed = session.state_bytes();
+        assert_eq!(session.save(&mut vec![0; needed - 1]), Err(StateError::TooSmall { needed, got: needed - 1 }));
+    });
 }

@@ -1,0 +1,203 @@
+//! A session's state in the caller's bytes: its cache and its position, to go on from in another process, on another machine
+//! and with other kernels.
+//!
+//! ```text
+//! 0   magic, 8 bytes
+//! 8   version, u32
+//! 12  cache type, u32: 0 int8, 1 f32
+//! 16  position, u64
+//! 24  one past the highest position stored, u64
+//! 32  bytes after the header, u64
+//! 40  checksum, u64: FNV-1a of all bytes, these being 0
+//! 48  digest of the model file's head, 32 bytes
+//! 80  zeros
+//! 96  for each layer, for each key/value head: keys, values and, of int8, their scales, of the blocks that hold positions
+//! ```
+//! Numbers are little-endian, as are the floats of a cache. A layer without a window is stored alike whatever the context;
+//! one with a window wraps around as many blocks as context and batch ask for, and once it has, it can only be restored
+//! where there are as many.
+
+use super::{Options, Session};
+use crate::format::DIGEST_BYTES;
+use crate::kv::{CacheType, Geometry};
+use crate::spec::Spec;
+use core::ops::Range;
+
+/// The first eight bytes.
+pub const MAGIC: [u8; 8] = *b"\x89KGS\r\n\x1a\n";
+/// The version that this module reads and writes.
+pub const VERSION: u32 = 1;
+/// Bytes before the cache.
+pub const HEADER_BYTES: usize = 96;
+
+const CHECKSUM: Range<usize> = 40..48;
+const DIGEST: Range<usize> = 48..48 + DIGEST_BYTES;
+
+/// Why a state is not saved or restored; nothing has changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The buffer is too small.
+    TooSmall {
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes handed over.
+        got: usize,
+    },
+    /// It does not begin as a state does.
+    Magic,
+    /// A field is not what it must be for this session.
+    Field {
+        /// Which.
+        field: &'static str,
+        /// What it must be; of positions, at most.
+        expected: u64,
+        /// What it is.
+        got: u64,
+    },
+    /// It is the state of another model.
+    Model,
+    /// A byte has changed.
+    Checksum,
+}
+
+impl core::fmt::Display for StateError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::TooSmall { needed, got } => write!(f, "the buffer has {got} bytes, the state needs {needed}"),
+            Self::Magic => f.write_str("not a session's state"),
+            Self::Field { field, expected, got } => write!(f, "state: {field}: expected {expected}, got {got}"),
+            Self::Model => f.write_str("the state of another model"),
+            Self::Checksum => f.write_str("state: the checksum is wrong: a byte has changed"),
+        }
+    }
+}
+
+impl core::error::Error for StateError {}
+
+impl Session<'_, '_> {
+    /// Bytes that [`Session::save`] writes now: they grow by blocks of 64 positions.
+    #[must_use]
+    pub fn state_bytes(&self) -> usize {
+        HEADER_BYTES + self.body_bytes(self.stored)
+    }
+
+    /// Writes the state to the start of `out` and returns its length. The logits are no part of it.
+    ///
+    /// # Errors
+    /// If `out` is smaller than [`Session::state_bytes`].
+    pub fn save(&self, out: &mut [u8]) -> Result<usize, StateError> {
+        let (needed, got) = (self.state_bytes(), out.len());
+        let state = out.get_mut(..needed).ok_or(StateError::TooSmall { needed, got })?;
+        let (header, body) = state.split_at_mut(HEADER_BYTES);
+        header.copy_from_slice(&self.header(self.position, self.stored));
+        let mut at = 0;
+        parts(self.model.spec(), &self.options, self.stored, &mut |part| {
+            let len = part.len();
+            body[at..at + len].copy_from_slice(&self.memory.cache[part]);
+            at += len;
+        });
+        let sum = checksum(state);
+        state[CHECKSUM].copy_from_slice(&sum.to_le_bytes());
+        Ok(needed)
+    }
+
+    /// Goes to where a session of the same model file was saved: the next tokens get the same bits as there.
+    ///
+    /// # Errors
+    /// If `state` is damaged, another model's, or does not fit this session's context, batch or cache type.
+    pub fn restore(&mut self, state: &[u8]) -> Result<(), StateError> {
+        let too_short = StateError::Field { field: "bytes", expected: HEADER_BYTES as u64, got: state.len() as u64 };
+        let (header, body) = state.split_first_chunk::<HEADER_BYTES>().ok_or(too_short)?;
+        if !header.starts_with(&MAGIC) {
+            return Err(StateError::Magic);
+        }
+        let u64_at = |at: usize| header[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let context = self.options.context as u64;
+        let (position, stored) = (u64_at(16), u64_at(24));
+        // What stands there follows from these two; each field is named before the whole is compared.
+        let expected = self.header(0, 0);
+        let word = |header: &[u8], at: usize| header[at..].first_chunk().map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)));
+        for (field, at) in [("version", 8), ("cache type", 12)] {
+            if word(header, at) != word(&expected, at) {
+                return Err(StateError::Field { field, expected: word(&expected, at), got: word(header, at) });
+            }
+        }
+        if header[DIGEST] != expected[DIGEST] {
+            return Err(StateError::Model);
+        }
+        for (field, most, got) in [("positions", context, stored), ("position", stored, position)] {
+            if got > most {
+                return Err(StateError::Field { field, expected: most, got });
+            }
+        }
+        let (position, stored) = (position as usize, stored as usize);
+        let expected = self.header(position, stored);
+        let body_bytes = self.body_bytes(stored) as u64;
+        for (field, got) in [("bytes of the cache", u64_at(32)), ("bytes after the header", body.len() as u64)] {
+            if got != body_bytes {
+                return Err(StateError::Field { field, expected: body_bytes, got });
+            }
+        }
+        if checksum(state) != u64_at(CHECKSUM.start) || header[DIGEST.end..] != expected[DIGEST.end..] {
+            return Err(StateError::Checksum);
+        }
+        let (mut at, cache) = (0, &mut *self.memory.cache);
+        parts(self.model.spec(), &self.options, stored, &mut |part| {
+            let len = part.len();
+            cache[part].copy_from_slice(&body[at..at + len]);
+            at += len;
+        });
+        (self.position, self.stored) = (position, stored);
+        Ok(())
+    }
+}
+
+impl Session<'_, '_> {
+    fn header(&self, position: usize, stored: usize) -> [u8; HEADER_BYTES] {
+        let mut header = [0; HEADER_BYTES];
+        let kind = match self.options.cache {
+            CacheType::I8 => 0_u32,
+            CacheType::F32 => 1,
+        };
+        header[..8].copy_from_slice(&MAGIC);
+        header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        header[12..16].copy_from_slice(&kind.to_le_bytes());
+        for (at, value) in [(16, position), (24, stored), (32, self.body_bytes(stored))] {
+            header[at..at + 8].copy_from_slice(&(value as u64).to_le_bytes());
+        }
+        header[DIGEST].copy_from_slice(self.model.container().head_digest());
+        header
+    }
+
+    /// No more than the cache has.
+    fn body_bytes(&self, stored: usize) -> usize {
+        let mut bytes = 0;
+        parts(self.model.spec(), &self.options, stored, &mut |part| bytes += part.len());
+        bytes
+    }
+}
+
+/// Shows `each` where in the cache the blocks are that hold the first `stored` positions, or what a window keeps of them.
+fn parts(spec: &Spec<'_>, options: &Options, stored: usize, each: &mut dyn FnMut(Range<usize>)) {
+    let mut start = 0;
+    let stack = spec.stack();
+    for layer in 0..stack.len() {
+        let geometry = Geometry::new(stack.block(layer), options.context, options.batch, options.cache);
+        for _ in 0..geometry.heads {
+            for part in geometry.used(stored) {
+                each(start + part.start..start + part.end);
+            }
+            // The plan summed these without overflow.
+            start += geometry.head_bytes().unwrap_or(0);
+        }
+    }
+}
+
+/// FNV-1a, 64 bits, of a state whose checksum counts as zeros.
+fn checksum(state: &[u8]) -> u64 {
+    let hash = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let (before, after) = (&state[..CHECKSUM.start], &state[CHECKSUM.end..]);
+    let start = before.iter().chain(&[0; 8]).fold(0xcbf2_9ce4_8422_2325_u64, hash);
+    after.iter().fold(start, hash)
+}
