@@ -92,6 +92,12 @@ impl<'a> Inputs<'a> {
         Self { values, quants, scales, sums }
     }
 
+    /// The floats of `tokens` vectors of `cols` elements, once filled for weights that take floats.
+    #[must_use]
+    pub fn values(&self, tokens: usize, cols: usize) -> &[f32] {
+        &self.values[..tokens * cols]
+    }
+
     /// Fills the inputs of `tokens` vectors of `cols` elements for a product with weights of type `dtype`.
     ///
     /// `fill(token, part, out)` writes one vector; `part` is that of the token's chunk of [`CHUNK`] tokens.

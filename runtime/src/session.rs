@@ -17,6 +17,16 @@ use crate::spec::{BlockSpec, Head, Positions, Role, Spec, SpecError, TensorKey};
 use crate::tensor::TensorError;
 use crate::tokenizer::TokenId;
 use crate::workers::{Split, Workers, for_each};
+use kinglet_quant::DType;
+
+/// Which tokens an embedding is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The last one.
+    Last,
+    /// All of them, on average.
+    Mean,
+}
 
 /// What the caller chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -315,6 +325,8 @@ pub struct Session<'a, 'm> {
     position: usize,
     /// One past the highest position ever stored since the start: what a sliding window has overwritten.
     stored: usize,
+    /// The logits are those that follow the last token.
+    has_logits: bool,
 }
 
 impl<'a, 'm> Session<'a, 'm> {
@@ -336,7 +348,7 @@ impl<'a, 'm> Session<'a, 'm> {
             return Err(SessionError::Arena(TooSmall { needed: plan.arena_bytes, got: arena.len() }));
         }
         let memory = Memory::carve(&plan.lens, &mut Arena::new(arena))?;
-        Ok(Self { model, ctx: Ctx { kernels, workers }, options: plan.options, memory, position: 0, stored: 0 })
+        Ok(Self { model, ctx: Ctx { kernels, workers }, options: plan.options, memory, position: 0, stored: 0, has_logits: false })
     }
 
     /// Tokens stored so far.
@@ -366,6 +378,7 @@ impl<'a, 'm> Session<'a, 'm> {
         if position > self.position || (position < least && position != 0) {
             return Err(SessionError::Truncate { got: position, least, most: self.position });
         }
+        self.has_logits &= position == self.position;
         self.position = position;
         if position == 0 {
             self.stored = 0;
@@ -373,22 +386,74 @@ impl<'a, 'm> Session<'a, 'm> {
         Ok(())
     }
 
+    /// The logits that follow the last token, `[vocab]`, as [`Session::prefill`] returned them; `None` before it, and after
+    /// anything else that moved the position.
+    #[must_use]
+    pub fn logits(&self) -> Option<&[f32]> {
+        self.has_logits.then(|| &self.memory.logits[..self.model.spec().vocab as usize])
+    }
+
     /// Runs `tokens` after those before and returns the logits that follow the last: `[vocab]`.
     ///
     /// # Errors
     /// If there is no token, an id is out of range, or the context has too little room; then nothing is stored.
     pub fn prefill(&mut self, tokens: &[TokenId]) -> Result<&mut [f32], SessionError> {
+        self.prefill_while(tokens, &mut |_| true)?;
+        Ok(&mut self.memory.logits[..self.model.spec().vocab as usize])
+    }
+
+    /// The same, asking `go_on` before each batch but the first, with how many tokens are done. Returns how many were: all of
+    /// them, and [`Session::logits`] has what follows, or those before it said no.
+    ///
+    /// # Errors
+    /// As [`Session::prefill`].
+    pub fn prefill_while(&mut self, tokens: &[TokenId], go_on: &mut dyn FnMut(usize) -> bool) -> Result<usize, SessionError> {
         self.check(tokens)?;
-        let mut left = tokens.len();
+        let mut done = 0;
         for batch in tokens.chunks(self.options.batch) {
-            left -= batch.len();
-            let last = usize::from(left == 0);
+            if done > 0 && !go_on(done) {
+                return Ok(done);
+            }
+            done += batch.len();
+            let last = usize::from(done == tokens.len());
             let wanted = self.forward(batch, last, &mut |_, _| {})?;
             if last > 0 {
                 self.head(&wanted, 0, last)?;
+                self.has_logits = true;
             }
         }
-        Ok(&mut self.memory.logits[..self.model.spec().vocab as usize])
+        Ok(done)
+    }
+
+    /// Runs `tokens` after those before and writes what the last layer makes of them, normed as for the head, `[hidden]`: of the
+    /// last token, or the mean over all of them. The bits do not depend on batches.
+    ///
+    /// # Errors
+    /// As [`Session::prefill`], and if `out` is not `[hidden]`.
+    pub fn embed(&mut self, tokens: &[TokenId], pooling: Pooling, out: &mut [f32]) -> Result<(), SessionError> {
+        self.check(tokens)?;
+        let hidden = self.model.spec().hidden as usize;
+        if out.len() != hidden {
+            return Err(SessionError::Tensor(TensorError::Length { expected: hidden, got: out.len() }));
+        }
+        out.fill(0.0);
+        let mut done = 0;
+        for batch in tokens.chunks(self.options.batch) {
+            done += batch.len();
+            let rows = match pooling {
+                Pooling::Last => usize::from(done == tokens.len()),
+                Pooling::Mean => batch.len(),
+            };
+            let wanted = self.forward(batch, rows, &mut |_, _| {})?;
+            self.final_norm(&wanted, 0, rows, DType::F32);
+            for row in self.memory.buffers.inputs.values(rows, hidden).chunks_exact(hidden) {
+                (self.ctx.kernels.add)(row, out);
+            }
+        }
+        if pooling == Pooling::Mean {
+            out.iter_mut().for_each(|x| *x /= tokens.len() as f32);
+        }
+        Ok(())
     }
 
     /// Runs `tokens` and hands `each` the position and the logits `[vocab]` of every one of them.
@@ -423,7 +488,7 @@ impl<'a, 'm> Session<'a, 'm> {
         let role = if model.spec().head == Head::Own { Role::Head } else { Role::TokenEmbedding };
         for batch in tokens.chunks(self.options.batch) {
             let wanted = self.forward(batch, batch.len(), watch)?;
-            self.final_norm(&wanted, 0, batch.len());
+            self.final_norm(&wanted, 0, batch.len(), model.head().dtype());
             let watch = &mut |role, inputs: &[f32]| watch(TensorKey { stack: 0, layer: 0, role }, inputs);
             self.memory.buffers.inputs.show(&model.head(), batch.len(), role, watch);
         }
@@ -448,7 +513,7 @@ impl<'a, 'm> Session<'a, 'm> {
     fn forward(&mut self, tokens: &[TokenId], wanted: usize, watch: &mut dyn FnMut(TensorKey, &[f32])) -> Result<Wanted<'m>, SessionError> {
         let (model, spec) = (self.model, self.model.spec());
         let stack = spec.stack();
-        self.embed(tokens);
+        self.look_up(tokens);
         self.rotate(tokens.len());
         let m = &mut self.memory;
         let mut rest = &mut *m.cache;
@@ -466,11 +531,12 @@ impl<'a, 'm> Session<'a, 'm> {
         }
         self.position += tokens.len();
         self.stored = self.stored.max(self.position);
+        self.has_logits = false;
         Ok(Wanted { first: tokens.len() - wanted, pending })
     }
 
     /// `x[t] = embedding[token] * scale + positions[t]`.
-    fn embed(&mut self, tokens: &[TokenId]) {
+    fn look_up(&mut self, tokens: &[TokenId]) {
         let spec = self.model.spec();
         let (hidden, table, positions) = (spec.hidden as usize, self.model.token_embedding(), self.model.position_embedding());
         let (ctx, position, b) = (self.ctx, self.position, &mut self.memory.buffers);
@@ -508,19 +574,19 @@ impl<'a, 'm> Session<'a, 'm> {
         }
     }
 
-    /// The inputs of the head for `rows` of the wanted tokens, from `first`; once for each token, because what is pending
-    /// is added.
-    fn final_norm(&mut self, wanted: &Wanted<'_>, first: usize, rows: usize) {
+    /// The inputs of a product with weights of type `dtype` for `rows` of the wanted tokens, from `first`; once for each token,
+    /// because what is pending is added.
+    fn final_norm(&mut self, wanted: &Wanted<'_>, first: usize, rows: usize, dtype: DType) {
         let (model, hidden) = (self.model, self.model.spec().hidden as usize);
         let b = &mut self.memory.buffers;
         let (delta, bias) = wanted.pending.of(&b.delta[first * hidden..][..rows * hidden]);
         let x = &mut b.x[(wanted.first + first) * hidden..][..rows * hidden];
-        add_norm(self.ctx, &model.final_norm(), x, delta, bias, model.head().dtype(), &mut b.inputs);
+        add_norm(self.ctx, &model.final_norm(), x, delta, bias, dtype, &mut b.inputs);
     }
 
     /// Logits of `rows` of the wanted tokens, from `first`.
     fn head(&mut self, wanted: &Wanted<'_>, first: usize, rows: usize) -> Result<(), SessionError> {
-        self.final_norm(wanted, first, rows);
+        self.final_norm(wanted, first, rows, self.model.head().dtype());
         let (model, spec) = (self.model, self.model.spec());
         let vocab = spec.vocab as usize;
         let m = &mut self.memory;

@@ -7,8 +7,8 @@ use kinglet::kernels::{Activation, Kernels};
 use kinglet::kv::CacheType;
 use kinglet::model::Model;
 use kinglet::session::state::{HEADER_BYTES, StateError};
-use kinglet::session::{Options, Plan, PlanError, Session, SessionError};
-use kinglet::spec::{AttnPositions, BlockSpec, Ffn, Head, Norm, Positions, Spec, SpecError};
+use kinglet::session::{Options, Plan, PlanError, Pooling, Session, SessionError};
+use kinglet::spec::{AttnPositions, BlockSpec, Ffn, Head, Norm, Positions, Spec, SpecError, TensorKey};
 use kinglet::tokenizer::TokenId;
 use kinglet::workers::{Pool, Serial};
 use kinglet_quant::DType;
@@ -471,4 +471,77 @@ fn a_wrong_state_is_refused_and_changes_nothing() {
         let needed = session.state_bytes();
         assert_eq!(session.save(&mut vec![0; needed - 1]), Err(StateError::TooSmall { needed, got: needed - 1 }));
     });
+}
+
+#[test]
+fn logits_are_there_while_they_follow_the_last_token() {
+    let file = synthetic::file(&spec(&[BLOCK], &[0, 0]), DType::Q8, 5);
+    let tokens = tokens(40);
+    with_session(&file, OPTIONS, |session| {
+        assert_eq!(session.logits(), None);
+        let expected = bits(session.prefill(&tokens).unwrap());
+        assert_eq!(bits(session.logits().unwrap()), expected);
+        session.truncate(40).unwrap();
+        assert_eq!(bits(session.logits().unwrap()), expected);
+        let mut state = vec![0; session.state_bytes()];
+        session.save(&mut state).unwrap();
+        assert_eq!(bits(session.logits().unwrap()), expected);
+        session.restore(&state).unwrap();
+        assert_eq!(session.logits(), None);
+        session.truncate(39).unwrap();
+        assert_eq!(bits(session.prefill(&tokens[39..]).unwrap()), expected);
+        session.truncate(39).unwrap();
+        assert_eq!(session.logits(), None);
+    });
+}
+
+#[test]
+fn a_prefill_is_ended_between_batches() {
+    let file = synthetic::file(&spec(&[BLOCK], &[0, 0]), DType::Q8, 5);
+    let tokens = tokens(40);
+    let expected = fresh(&file, OPTIONS, &tokens);
+    with_session(&file, Options { batch: 7, ..OPTIONS }, |session| {
+        let mut asked = Vec::new();
+        let done = session.prefill_while(&tokens, &mut |done| {
+            asked.push(done);
+            done < 21
+        });
+        assert_eq!((done, &asked[..]), (Ok(21), &[7, 14, 21][..]));
+        assert_eq!((session.position(), session.logits()), (21, None));
+        assert_eq!(session.prefill_while(&tokens[21..], &mut |_| true), Ok(19));
+        assert_eq!(bits(session.logits().unwrap()), expected);
+    });
+}
+
+#[test]
+fn embeddings_are_what_the_head_multiplies() {
+    let spec = spec(&[BLOCK], &[0, 0]);
+    let (file, hidden) = (synthetic::file(&spec, DType::F32, 5), spec.hidden as usize);
+    let tokens = tokens(40);
+    // What is shown of the head's inputs is the oracle.
+    let mut rows: Vec<Vec<f32>> = Vec::new();
+    with_session(&file, OPTIONS, |session| {
+        let mut watch = |key: TensorKey, inputs: &[f32]| {
+            if key.stack == 0 {
+                rows.extend(inputs.chunks_exact(hidden).map(<[f32]>::to_vec));
+            }
+        };
+        session.observe(&tokens, &mut watch).unwrap();
+    });
+    assert_eq!(rows.len(), 40);
+    for batch in [1, 7, 64] {
+        with_session(&file, Options { batch, ..OPTIONS }, |session| {
+            let mut out = vec![1.0; hidden];
+            session.embed(&tokens, Pooling::Last, &mut out).unwrap();
+            assert_eq!(bits(&out), bits(&rows[39]), "batch {batch}");
+            assert_eq!((session.position(), session.logits()), (40, None));
+            session.truncate(0).unwrap();
+            session.embed(&tokens, Pooling::Mean, &mut out).unwrap();
+            let sum = |i: usize| rows.iter().fold(0.0f32, |sum, row| sum + row[i]);
+            let mean: Vec<f32> = (0..hidden).map(|i| sum(i) / 40.0).collect();
+            assert_eq!(bits(&out), bits(&mean), "batch {batch}");
+            let wrong = session.embed(&tokens[..1], Pooling::Last, &mut out[1..]).unwrap_err();
+            assert!(matches!(wrong, SessionError::Tensor(_)));
+        });
+    }
 }

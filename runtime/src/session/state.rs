@@ -148,7 +148,7 @@ impl Session<'_, '_> {
             cache[part].copy_from_slice(&body[at..at + len]);
             at += len;
         });
-        (self.position, self.stored) = (position, stored);
+        (self.position, self.stored, self.has_logits) = (position, stored, false);
         Ok(())
     }
 }
