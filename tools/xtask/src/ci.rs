@@ -49,6 +49,8 @@ pub(crate) const GATES: &[Gate] = &[
 /// Targets that the runtime's core is built for, without std.
 const BARE: &[&str] =
     &["thumbv6m-none-eabi", "thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf", "riscv32imac-unknown-none-elf", "aarch64-unknown-none"];
+/// Those of them that the C library is for: they have the atomics by which it counts what a model has made.
+const BARE_C: &[&str] = &["thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf", "aarch64-unknown-none"];
 const X86_STATIC: &str = "x86_64-unknown-linux-musl";
 const FUZZ_TARGETS: &[&str] = &["container", "tokenizer"];
 const FUZZ_SECONDS: usize = 60;
@@ -114,6 +116,10 @@ fn features(_: &mut Ran) -> Result<(), String> {
     }
     for target in BARE {
         run(&mut command(&format!("cargo check --quiet -p kinglet --no-default-features --target {target}")))?;
+    }
+    for target in BARE_C {
+        let line = "cargo rustc --quiet -p kinglet-capi --lib --crate-type staticlib --profile firmware --no-default-features --target";
+        run(&mut command(&format!("{line} {target}")))?;
     }
     Ok(())
 }
