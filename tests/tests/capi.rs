@@ -3,55 +3,25 @@
 
 use core::ffi::{CStr, c_void};
 use core::ptr::{null, null_mut};
-use kinglet::kernels::{Activation, Kernels};
+use kinglet::kernels::Kernels;
 use kinglet::model::Model;
 use kinglet::session::{Options, Plan, Pooling, Session};
-use kinglet::spec::{AttnPositions, BlockSpec, Ffn, Mask, Norm, NormPlace, RotaryScaling, Spec};
+use kinglet::spec::{BlockSpec, Spec};
 use kinglet::tokenizer::TokenId;
 use kinglet::workers::Serial;
 use kinglet_capi::kgl_status::*;
 use kinglet_capi::*;
 use kinglet_quant::DType;
-use kinglet_tests::synthetic;
+use kinglet_tests::synthetic::{self, FileBytes};
 use std::io::Write;
 
 const VOCAB: u32 = 48;
 
-const BLOCK: BlockSpec = BlockSpec {
-    norm: Norm::Rms,
-    norm_place: NormPlace::Pre,
-    norm_eps: 1e-5,
-    heads: 2,
-    kv_heads: 1,
-    head_dim: 16,
-    qkv_bias: false,
-    out_bias: false,
-    qk_norm: false,
-    positions: AttnPositions::RotaryHalves,
-    rotary_dim: 16,
-    rotary_scaling: RotaryScaling::None,
-    rotary_theta: 10_000.0,
-    rotary_magnitude: 1.0,
-    mask: Mask::Causal,
-    window: 0,
-    attn_scale: 0.25,
-    attn_soft_cap: 0.0,
-    ffn: Ffn::Gated,
-    activation: Activation::Silu,
-    ffn_dim: 24,
-    ffn_bias: false,
-    experts: 0,
-    experts_used: 0,
-    residual_scale: 1.0,
-};
-
-/// A model file, and tokens for it.
-fn file() -> (Vec<u32>, usize, Vec<u32>) {
-    let file = synthetic::file(&Spec { vocab: VOCAB, hidden: 24, context: 1024, ..Spec::decoder(&[BLOCK], &[0, 0]) }, DType::Q4, 5);
-    let bytes = file.bytes();
-    let mut words = vec![0u32; bytes.len().div_ceil(4)];
-    bytemuck::cast_slice_mut::<_, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
-    (words, bytes.len(), (0..40).map(|i| i * 7 % VOCAB).collect())
+/// A model file at an aligned address, and tokens for it.
+fn file() -> (FileBytes, Vec<u32>) {
+    let block = BlockSpec { heads: 2, kv_heads: 1, head_dim: 16, rotary_dim: 16, ffn_dim: 24, ..BlockSpec::default() };
+    let spec = Spec { vocab: VOCAB, hidden: 24, context: 1024, ..Spec::decoder(&[block], &[0, 0]) };
+    (synthetic::file(&spec, DType::Q4, 5), (0..40).map(|i| i * 7 % VOCAB).collect())
 }
 
 fn text(error: &kgl_error) -> String {
@@ -60,18 +30,19 @@ fn text(error: &kgl_error) -> String {
 }
 
 struct Opened {
-    _words: Vec<u32>,
+    file: FileBytes,
     model: *mut kgl_model,
     tokens: Vec<u32>,
 }
 
 fn open() -> Opened {
-    let (words, bytes, tokens) = file();
+    let (file, tokens) = file();
     let (mut model, mut error) = (null_mut(), kgl_error_default());
-    // SAFETY: the words outlive the model.
-    let status = unsafe { kgl_model_from_memory(words.as_ptr().cast(), bytes, null(), &mut model, &mut error) };
+    let bytes = file.bytes();
+    // SAFETY: the bytes outlive the model.
+    let status = unsafe { kgl_model_from_memory(bytes.as_ptr().cast(), bytes.len(), null(), &mut model, &mut error) };
     assert_eq!((status, text(&error).as_str()), (KGL_OK, ""));
-    Opened { _words: words, model, tokens }
+    Opened { file, model, tokens }
 }
 
 impl Drop for Opened {
@@ -115,8 +86,7 @@ unsafe extern "C" fn backwards(user: *mut c_void, chunks: usize, task: kgl_task_
 #[test]
 fn the_logits_are_the_crates_on_any_cores_in_any_memory() {
     let opened = open();
-    let bytes: &[u8] = bytemuck::cast_slice(&opened._words);
-    let model = Model::new(&bytes[..file().1]).unwrap();
+    let model = Model::new(opened.file.bytes()).unwrap();
     let plan = Plan::new(model.spec(), Options { context: 64, batch: 16, ..Options::default() }).unwrap();
     let mut arena = vec![0; plan.arena_bytes()];
     let mut oracle = Session::new(&model, &plan, &mut arena, Kernels::best(), &Serial).unwrap();
@@ -213,11 +183,11 @@ fn a_callback_ends_a_prompt_and_cannot_enter_its_own_session() {
 #[test]
 fn mistakes_are_codes_with_a_sentence() {
     let mut opened = open();
-    let (words, bytes, _) = file();
+    let (file, _) = file();
     let mut session = session(opened.model, &params());
     let mut error = kgl_error_default();
     let (mut other, mut none): (*mut kgl_model, *mut kgl_session) = (null_mut(), null_mut());
-    let (data, err) = (words.as_ptr().cast::<c_void>(), &raw mut error);
+    let (data, bytes, err) = (file.bytes().as_ptr().cast::<c_void>(), file.bytes().len(), &raw mut error);
     // SAFETY: what is wrong in each is what the library promises to see.
     unsafe {
         let check = |status: kgl_status, expected: kgl_status, sentence: &str| {
@@ -268,8 +238,7 @@ fn mistakes_are_codes_with_a_sentence() {
 #[test]
 fn an_embedding_is_the_crates() {
     let opened = open();
-    let bytes: &[u8] = bytemuck::cast_slice(&opened._words);
-    let model = Model::new(&bytes[..file().1]).unwrap();
+    let model = Model::new(opened.file.bytes()).unwrap();
     let plan = Plan::new(model.spec(), Options { context: 64, batch: 16, ..Options::default() }).unwrap();
     let mut arena = vec![0; plan.arena_bytes()];
     let ids: Vec<TokenId> = opened.tokens.iter().map(|&id| TokenId(id)).collect();
@@ -313,9 +282,9 @@ fn a_freed_object_in_the_callers_memory_is_seen() {
 
 #[test]
 fn a_file_is_opened_and_its_faults_are_told_with_its_name() {
-    let (words, bytes, _) = file();
+    let (file, _) = file();
     let mut good = tempfile::NamedTempFile::new().unwrap();
-    good.write_all(&bytemuck::cast_slice(&words)[..bytes]).unwrap();
+    good.write_all(file.bytes()).unwrap();
     let mut bad = tempfile::NamedTempFile::new().unwrap();
     bad.write_all(b"MZ this is something else").unwrap();
     let name = |file: &tempfile::NamedTempFile| std::ffi::CString::new(file.path().to_str().unwrap()).unwrap();
@@ -324,7 +293,7 @@ fn a_file_is_opened_and_its_faults_are_told_with_its_name() {
     unsafe {
         assert_eq!(kgl_model_open(name(&good).as_ptr(), null(), &mut model, &mut error), KGL_OK);
         assert_eq!(kgl_model_get_info(model, &mut info, &mut error), KGL_OK);
-        assert_eq!((info.vocab, info.file_bytes, info.has_tokenizer), (VOCAB, bytes as u64, false));
+        assert_eq!((info.vocab, info.file_bytes, info.has_tokenizer), (VOCAB, file.bytes().len() as u64, false));
         assert_eq!(kgl_model_free(&mut model, &mut error), KGL_OK);
         assert_eq!(kgl_model_open(name(&bad).as_ptr(), null(), &mut model, &mut error), KGL_ERROR_FORMAT);
         assert!(text(&error).starts_with(bad.path().to_str().unwrap()), "{}", text(&error));

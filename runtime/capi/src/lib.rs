@@ -1,4 +1,4 @@
-//! Kinglet for C and C++: `kinglet.h` is made from this crate.
+//! Kinglet for C and C++: the calls of its library. An archive is made by `cargo rustc -p kinglet-capi --crate-type staticlib`.
 //!
 //! Every call returns a code and takes, as its last argument, a place to say in one sentence what went wrong; NULL does without.
 //! Nothing is printed, no call ends the program, and there is no global state. What a pointer points to is the caller's word;

@@ -1,7 +1,7 @@
 //! Models: a file in memory, checked once.
 
 use crate::handle::{self, Block, Handle, Object};
-use crate::sized::{self, Sized};
+use crate::sized::{self, Versioned};
 use crate::status::{Fault, caught, kgl_error, kgl_status, report, tell};
 use core::ffi::{CStr, c_char, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ pub struct kgl_model_params {
 }
 
 // SAFETY: repr(C), the size first.
-unsafe impl Sized for kgl_model_params {}
+unsafe impl Versioned for kgl_model_params {}
 
 /// Parameters that leave everything to the library.
 #[unsafe(no_mangle)]
@@ -58,7 +58,7 @@ pub struct kgl_model_info {
 }
 
 // SAFETY: repr(C), the size first.
-unsafe impl Sized for kgl_model_info {}
+unsafe impl Versioned for kgl_model_info {}
 
 /// An info that says nothing yet.
 #[unsafe(no_mangle)]

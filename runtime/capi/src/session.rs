@@ -3,7 +3,7 @@
 use crate::handle::{self, Block, Entered, Handle, Object};
 use crate::isa::{self, kgl_isa};
 use crate::model::{Loaded, kgl_model, result, slice};
-use crate::sized::{self, Sized};
+use crate::sized::{self, Versioned};
 use crate::status::{Fault, kgl_error, kgl_status, report};
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -84,7 +84,7 @@ pub struct kgl_session_params {
 }
 
 // SAFETY: repr(C), the size first.
-unsafe impl Sized for kgl_session_params {}
+unsafe impl Versioned for kgl_session_params {}
 
 /// 2,048 positions, batches of 128, an int8 cache, the best kernels, all cores.
 #[unsafe(no_mangle)]
@@ -124,7 +124,7 @@ pub struct kgl_plan_info {
 }
 
 // SAFETY: repr(C), the size first.
-unsafe impl Sized for kgl_plan_info {}
+unsafe impl Versioned for kgl_plan_info {}
 
 /// A plan that says nothing yet.
 #[unsafe(no_mangle)]
@@ -151,7 +151,7 @@ pub struct kgl_session_info {
 }
 
 // SAFETY: repr(C), the size first.
-unsafe impl Sized for kgl_session_info {}
+unsafe impl Versioned for kgl_session_info {}
 
 /// An info that says nothing yet.
 #[unsafe(no_mangle)]

@@ -9,13 +9,13 @@ use crate::status::Fault;
 ///
 /// # Safety
 /// The type is `repr(C)` and its first field is that size.
-pub(crate) unsafe trait Sized: Copy {}
+pub(crate) unsafe trait Versioned: Copy {}
 
 /// The parameters that `place` points to, or `default` for NULL.
 ///
 /// # Safety
 /// `place` is NULL or points to a struct of this type, or of another version of it, whose first field is true.
-pub(crate) unsafe fn read<T: Sized>(place: *const T, what: &'static str, default: T) -> Result<T, Fault<'static>> {
+pub(crate) unsafe fn read<T: Versioned>(place: *const T, what: &'static str, default: T) -> Result<T, Fault<'static>> {
     if place.is_null() {
         return Ok(default);
     }
@@ -29,7 +29,7 @@ pub(crate) unsafe fn read<T: Sized>(place: *const T, what: &'static str, default
 ///
 /// # Safety
 /// As for [`read`], and nothing else uses the struct.
-pub(crate) unsafe fn write<T: Sized>(place: *mut T, what: &'static str, value: T) -> Result<(), Fault<'static>> {
+pub(crate) unsafe fn write<T: Versioned>(place: *mut T, what: &'static str, value: T) -> Result<(), Fault<'static>> {
     if place.is_null() {
         return Err(Fault::Null { what });
     }
@@ -42,7 +42,7 @@ pub(crate) unsafe fn write<T: Sized>(place: *mut T, what: &'static str, value: T
 
 /// # Safety
 /// `place` points to a struct whose first field is its size.
-unsafe fn check<T: Sized>(place: *const T, what: &'static str) -> Result<(), Fault<'static>> {
+unsafe fn check<T: Versioned>(place: *const T, what: &'static str) -> Result<(), Fault<'static>> {
     if !place.is_aligned() {
         return Err(Fault::Misaligned { what, expected: align_of::<T>() });
     }

@@ -1,6 +1,6 @@
 //! Codes, and the sentence behind one.
 
-use crate::sized::Sized;
+use crate::sized::Versioned;
 use core::ffi::{CStr, c_char};
 use core::fmt::{Display, Write};
 use kinglet::model::ModelError;
@@ -143,7 +143,7 @@ pub extern "C" fn kgl_error_default() -> kgl_error {
 }
 
 // SAFETY: repr(C), begins with its size; the text is a sequence of numbers, and the status is only ever written here.
-unsafe impl Sized for kgl_error {}
+unsafe impl Versioned for kgl_error {}
 
 /// Why a call fails, before it is a code and a sentence.
 #[derive(Debug)]

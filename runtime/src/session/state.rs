@@ -115,7 +115,6 @@ impl Session<'_, '_> {
         let u64_at = |at: usize| header[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let context = self.options.context as u64;
         let (position, stored) = (u64_at(16), u64_at(24));
-        // What stands there follows from these two; each field is named before the whole is compared.
         let expected = self.header(0, 0);
         let word = |header: &[u8], at: usize| header[at..].first_chunk().map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)));
         for (field, at) in [("version", 8), ("cache type", 12)] {
@@ -132,7 +131,6 @@ impl Session<'_, '_> {
             }
         }
         let (position, stored) = (position as usize, stored as usize);
-        let expected = self.header(position, stored);
         let body_bytes = self.body_bytes(stored) as u64;
         for (field, got) in [("bytes of the cache", u64_at(32)), ("bytes after the header", body.len() as u64)] {
             if got != body_bytes {
