@@ -30,6 +30,7 @@
 
 pub mod arena;
 pub mod block;
+pub mod fnv;
 pub mod format;
 pub mod isa;
 pub mod kernels;

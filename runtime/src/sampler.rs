@@ -166,6 +166,17 @@ impl<'b> Sampler<'b> {
         &self.config
     }
 
+    /// The generator, where it stands.
+    #[must_use]
+    pub fn random(&self) -> &Pcg32 {
+        &self.random
+    }
+
+    /// Goes on with another generator: that of a saved conversation, or a new one from the start.
+    pub fn set_random(&mut self, random: Pcg32) {
+        self.random = random;
+    }
+
     /// Chooses a token. `logits` (one per token of the vocabulary) are changed by biases and penalties; `history` is all tokens so
     /// far, the last one last; `candidates` is working memory of at least `logits.len()`.
     ///
@@ -175,20 +186,13 @@ impl<'b> Sampler<'b> {
         let got = candidates.len();
         let candidates = candidates.get_mut(..logits.len()).ok_or(TooSmall { needed: logits.len(), got })?;
         for logit in logits.iter_mut() {
-            // An infinity would make every difference to it NaN.
-            *logit = if logit.is_nan() { f32::NEG_INFINITY } else { logit.min(f32::MAX) };
+            *logit = orderly(*logit);
         }
         self.add_bias(logits);
         self.penalize(logits, history, candidates);
 
         if self.config.temperature == 0.0 {
-            let mut best = Candidate { id: TokenId(0), logit: f32::NEG_INFINITY };
-            for (id, &logit) in logits.iter().enumerate() {
-                if logit > best.logit {
-                    best = Candidate { id: TokenId(id as u32), logit };
-                }
-            }
-            return Ok(best.id);
+            return Ok(greedy(logits));
         }
 
         let mut count = 0;
@@ -312,6 +316,23 @@ impl<'b> Sampler<'b> {
         }
         chosen
     }
+}
+
+/// The most probable token: what [`Sampler::sample`] takes at temperature 0 without biases and penalties, and without any memory.
+#[must_use]
+pub fn greedy(logits: &[f32]) -> TokenId {
+    let mut best = Candidate { id: TokenId(0), logit: f32::NEG_INFINITY };
+    for (id, logit) in logits.iter().map(|logit| orderly(*logit)).enumerate() {
+        if logit > best.logit {
+            best = Candidate { id: TokenId(id as u32), logit };
+        }
+    }
+    best.id
+}
+
+/// A NaN counts as minus infinity; plus infinity would make every difference to it NaN.
+fn orderly(logit: f32) -> f32 {
+    if logit.is_nan() { f32::NEG_INFINITY } else { logit.min(f32::MAX) }
 }
 
 fn highest(candidates: &[Candidate]) -> f32 {
