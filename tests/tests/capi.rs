@@ -12,6 +12,7 @@ use kinglet::workers::Serial;
 use kinglet_capi::kgl_status::*;
 use kinglet_capi::*;
 use kinglet_quant::DType;
+use kinglet_tests::calls;
 use kinglet_tests::synthetic::{self, FileBytes};
 use std::io::Write;
 
@@ -320,4 +321,26 @@ fn every_code_and_every_set_has_a_text_and_a_number_of_its_own() {
     assert!(kgl_isa_name(8).is_null() && !kgl_isa_available(8) && kgl_isa_available(0));
     assert_eq!((kgl_version(), kgl_features()), (0x100, KGL_FEATURE_STD));
     assert!(kgl_isa_available(kgl_isa_best() as i32));
+}
+
+#[test]
+fn any_sequence_of_calls_is_a_sequence_of_codes() {
+    let file = include_bytes!("../models/random.kgl");
+    let mut random = synthetic::Random::new(7);
+    let mut good = [0; calls::CALLS];
+    for _ in 0..5000 {
+        // Models, tokenizers, samplers and sessions are made first, most often.
+        let mut program: Vec<u8> = (0..random.below(900)).map(|_| random.next_u64() as u8).collect();
+        for (i, call) in [0, 16, 25, 6].into_iter().enumerate() {
+            if let Some(place) = program.get_mut(i * 40) {
+                *place = call;
+            }
+        }
+        for (sum, n) in good.iter_mut().zip(calls::run(file, &program)) {
+            *sum += n;
+        }
+    }
+    let never: Vec<usize> = (0..calls::CALLS).filter(|&call| good[call] == 0).collect();
+    assert!(never.is_empty(), "calls that never succeeded: {never:?}; {good:?}");
+    println!("calls that succeeded: {good:?}");
 }
