@@ -345,8 +345,8 @@ fn highest(candidates: &[Candidate]) -> f32 {
 /// one is better. Then that is several times as fast as a partition, and a tenth of its code.
 fn sort_first(candidates: &mut [Candidate], count: usize) {
     /// More are partitioned and sorted by the standard library, which machines without a system have no room for.
-    const FEW: usize = if cfg!(feature = "std") { 1024 } else { usize::MAX };
-    if count > FEW {
+    const FEW: usize = 1024;
+    if cfg!(feature = "std") && count > FEW {
         if count < candidates.len() {
             candidates.select_nth_unstable_by(count - 1, Candidate::before);
         }

@@ -210,7 +210,11 @@ impl Crew {
         if params.threads != 1 {
             const MOST: usize = 1024;
             if params.threads > MOST {
-                return Err(Fault::Argument { what: "params.threads", expected: "at most 1024", got: Fault::number(params.threads) });
+                return Err(Fault::Argument {
+                    what: "params.threads",
+                    expected: "at most 1024",
+                    got: params.threads.try_into().unwrap_or(i64::MAX),
+                });
             }
             let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             let threads = if params.threads == 0 { cores().min(MOST) } else { params.threads };

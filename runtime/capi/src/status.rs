@@ -257,11 +257,6 @@ pub(crate) enum Fault<'a> {
 }
 
 impl Fault<'_> {
-    /// A length, as [`Fault::Argument`] has it.
-    pub(crate) fn number(value: usize) -> i64 {
-        value.try_into().unwrap_or(i64::MAX)
-    }
-
     pub(crate) fn status(&self) -> kgl_status {
         match self {
             Self::Null { .. } => KGL_ERROR_NULL,
