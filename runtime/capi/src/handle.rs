@@ -35,8 +35,10 @@ pub(crate) struct Handle<T> {
 /// Memory of an object. That of the system's goes back to it when this goes.
 #[derive(Debug)]
 pub(crate) struct Block {
-    start: *mut u8,
+    memory: *mut u8,
     bytes: usize,
+    /// Bytes at its start that are not used, so that an object lies at a multiple of [`ALIGN`].
+    skip: usize,
     #[cfg_attr(not(feature = "std"), expect(dead_code, reason = "without a system all memory is the caller's"))]
     is_systems: bool,
 }
@@ -47,31 +49,32 @@ impl Block {
     /// # Safety
     /// `memory` is NULL, or points to `bytes` bytes that nothing else uses until the object is freed.
     pub(crate) unsafe fn new(memory: *mut c_void, bytes: usize, needed: usize, what: &'static str) -> Result<Self, Fault<'static>> {
-        if memory.is_null() {
-            return Self::of_system(needed, what);
-        }
-        // A caller's block of any alignment; what is skipped at its start is counted in `needed`.
-        let skip = memory.cast::<u8>().align_offset(ALIGN);
+        let is_systems = memory.is_null();
+        let (memory, bytes) = match is_systems {
+            true => (Self::of_system(needed).ok_or(Fault::Memory { what, needed })?, needed),
+            // The caller may have more than any object can use.
+            false => (memory.cast(), bytes.min(isize::MAX as usize)),
+        };
+        // What is skipped is counted in `needed`.
+        let skip = memory.align_offset(ALIGN);
         if bytes < needed || skip > bytes {
             return Err(Fault::TooSmall { what, needed, got: bytes });
         }
-        // The caller may have more than any object can use.
-        let bytes = bytes.min(isize::MAX as usize);
-        Ok(Self { start: memory.cast::<u8>().wrapping_add(skip), bytes: bytes - skip, is_systems: false })
+        Ok(Self { memory, bytes, skip, is_systems })
     }
 
+    /// Zeros that the system hands out page by page when they are first used: aligned memory it would write itself.
     #[cfg(feature = "std")]
-    fn of_system(bytes: usize, what: &'static str) -> Result<Self, Fault<'static>> {
-        let memory = Fault::Memory { what, needed: bytes };
-        let Ok(layout) = std::alloc::Layout::from_size_align(bytes, ALIGN) else { return Err(memory) };
+    fn of_system(bytes: usize) -> Option<*mut u8> {
+        let layout = std::alloc::Layout::array::<u64>(bytes.div_ceil(size_of::<u64>())).ok()?;
         // SAFETY: no object has 0 bytes.
-        let start = unsafe { std::alloc::alloc_zeroed(layout) };
-        if start.is_null() { Err(memory) } else { Ok(Self { start, bytes, is_systems: true }) }
+        let memory = unsafe { std::alloc::alloc_zeroed(layout) };
+        (!memory.is_null()).then_some(memory)
     }
 
     #[cfg(not(feature = "std"))]
-    fn of_system(needed: usize, what: &'static str) -> Result<Self, Fault<'static>> {
-        Err(Fault::Memory { what, needed })
+    fn of_system(_: usize) -> Option<*mut u8> {
+        None
     }
 
     /// The first `Handle<T>` of the block, and what lies behind it.
@@ -82,8 +85,9 @@ impl Block {
         let front = handle_bytes::<T>();
         // SAFETY: the block begins with these bytes and is aligned.
         unsafe {
-            let rest = core::slice::from_raw_parts_mut(self.start.add(front).cast(), self.bytes.saturating_sub(front));
-            (&mut *self.start.cast(), Rest(rest))
+            let start = self.memory.add(self.skip);
+            let rest = core::slice::from_raw_parts_mut(start.add(front).cast(), self.bytes.saturating_sub(self.skip + front));
+            (&mut *start.cast(), Rest(rest))
         }
     }
 }
@@ -92,8 +96,9 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         if self.is_systems {
+            let layout = std::alloc::Layout::array::<u64>(self.bytes.div_ceil(size_of::<u64>()));
             // SAFETY: `of_system` made it with this very layout; an object in it is gone before its block.
-            unsafe { std::alloc::dealloc(self.start, std::alloc::Layout::from_size_align_unchecked(self.bytes, ALIGN)) };
+            unsafe { std::alloc::dealloc(self.memory, layout.unwrap_unchecked()) };
         }
     }
 }
