@@ -7,8 +7,8 @@
 use crate::archive::{self, Entry};
 use crate::elf::Elf;
 use crate::notices;
-use crate::shell::{command_in, quiet_output, root, run_quietly, works};
-use serde_json::Value;
+use crate::shell::{command_in, quiet_output, run_quietly, works};
+use crate::toolchain::{self, Paths, build_folder, canonical_root, sysroot};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -145,57 +145,26 @@ fn pack_all(root: &Path, targets: &[&Target], time: u64) -> Result<Vec<Archive>,
     targets.iter().map(|target| pack(root, target, time)).collect()
 }
 
-fn canonical_root() -> Result<PathBuf, String> {
-    root().canonicalize().map_err(|e| format!("the repository's root: {e}"))
-}
-
-fn build_folder(root: &Path) -> PathBuf {
-    root.join("target/dist/build")
-}
-
 fn built(root: &Path, target: &Target, program: &str) -> PathBuf {
     build_folder(root).join(target.triple).join("dist").join(program)
-}
-
-fn sysroot(root: &Path) -> Result<PathBuf, String> {
-    Ok(PathBuf::from(quiet_output(&mut command_in(root, "rustc --print sysroot"))?.trim_end()))
-}
-
-/// Folders of this machine, and the names that stand for them in what is built.
-fn paths(root: &Path) -> Result<[(String, String); 3], String> {
-    let verbose = quiet_output(&mut command_in(root, "rustc -vV"))?;
-    let commit = verbose.lines().find_map(|line| line.strip_prefix("commit-hash: ")).ok_or("`rustc -vV` names no commit-hash")?;
-    // The last that fits wins. The standard library gets the name that it has where its sources are not installed.
-    let library = sysroot(root)?.join("lib/rustlib/src/rust");
-    Ok([
-        (root.display().to_string(), String::from("/kinglet")),
-        (cargo_home()?.display().to_string(), String::from("/cargo")),
-        (library.display().to_string(), format!("/rustc/{commit}")),
-    ])
 }
 
 /// Builds the programs for a target.
 fn build_programs(root: &Path, target: &Target) -> Result<(), String> {
     let triple = target.triple;
-    let flags: Vec<String> = paths(root)?.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}")).collect();
-    let mut cargo = command_in(root, &format!("cargo build --quiet --locked --profile dist -p kinglet-tools --target {triple}"));
-    cargo.arg("--target-dir").arg(build_folder(root));
+    let mut cargo = toolchain::cargo(root, "build --profile dist -p kinglet-tools", &[triple])?;
     for program in PROGRAMS {
         cargo.args(["--bin", program]);
     }
-    for variable in ["RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "RUSTC_WRAPPER"] {
-        cargo.env_remove(variable);
-    }
-    let linker = format!("CARGO_TARGET_{}_LINKER", triple.to_uppercase().replace('-', "_"));
-    eprintln!("building for {triple} in {}", root.display());
-    run_quietly(cargo.env(linker, target.linker).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")))
+    toolchain::set_linker(&mut cargo, triple, target.linker);
+    run_quietly(&mut cargo)
 }
 
 /// Builds the programs for a target and packs them.
 fn pack(root: &Path, target: &Target, time: u64) -> Result<Archive, String> {
     let triple = target.triple;
     build_programs(root, target)?;
-    let paths = paths(root)?;
+    let paths = Paths::new(root)?;
     let mut contents = Vec::new();
     let mut abouts = Vec::new();
     for program in PROGRAMS {
@@ -211,7 +180,7 @@ fn pack(root: &Path, target: &Target, time: u64) -> Result<Archive, String> {
     for (name, text) in notices::files(root, triple, target.is_static, &sysroot(root)?)? {
         contents.push((name.to_owned(), 0o644, text));
     }
-    let folder = format!("kinglet-{}-{triple}", version(root)?);
+    let folder = format!("kinglet-{}-{triple}", toolchain::version(root, "kinglet-tools")?);
     let mut entries: Vec<Entry> =
         contents.into_iter().map(|(name, mode, bytes)| Entry { path: format!("{folder}/{name}"), mode, bytes }).collect();
     entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -220,17 +189,13 @@ fn pack(root: &Path, target: &Target, time: u64) -> Result<Archive, String> {
 }
 
 /// What a program needs of the machine; fails where it is not what the archive's name says, or names a folder of this machine.
-fn examine(bytes: &[u8], target: &Target, paths: &[(String, String)]) -> Result<String, String> {
+fn examine(bytes: &[u8], target: &Target, paths: &Paths) -> Result<String, String> {
     let elf = Elf::parse(bytes)?;
     let machine = target.triple.split('-').next().unwrap_or_default();
     if elf.machine != machine {
         return Err(format!("expected a program for {machine}, got {}", elf.machine));
     }
-    for (path, _) in paths {
-        if bytes.windows(path.len()).any(|window| window == path.as_bytes()) {
-            return Err(format!("the path {path} is in it"));
-        }
-    }
+    paths.check(bytes)?;
     match (&elf.interpreter, elf.needed.is_empty(), target.is_static) {
         (None, true, true) => Ok(String::from("static, needs no library")),
         (Some(interpreter), false, false) => {
@@ -270,23 +235,6 @@ fn copy_sources(root: &Path, to: &Path) -> Result<(), String> {
         std::fs::copy(&from, &to).map_err(|e| format!("{}: {e}", to.display()))?;
     }
     Ok(())
-}
-
-fn cargo_home() -> Result<PathBuf, String> {
-    match (std::env::var_os("CARGO_HOME"), std::env::var_os("HOME")) {
-        (Some(home), _) => Ok(PathBuf::from(home)),
-        (None, Some(home)) => Ok(Path::new(&home).join(".cargo")),
-        (None, None) => Err(String::from("neither CARGO_HOME nor HOME says where cargo keeps its sources")),
-    }
-}
-
-/// The version of the tools.
-fn version(root: &Path) -> Result<String, String> {
-    let text = quiet_output(&mut command_in(root, "cargo metadata --locked --no-deps --format-version 1"))?;
-    let metadata: Value = serde_json::from_str(&text).map_err(|e| format!("cargo metadata: {e}"))?;
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let tools = packages.into_iter().find(|package| package["name"] == "kinglet-tools");
-    tools.and_then(|package| package["version"].as_str()).map(str::to_owned).ok_or_else(|| String::from("cargo metadata: no kinglet-tools"))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
