@@ -4,9 +4,9 @@
 //! mapped to fixed names, times are the commit's, entries are sorted and belong to nobody. `--check` builds a second
 //! time in a copy of the sources at another path and compares.
 
-use crate::archive::{self, Entry};
+use crate::archive::{self, Content, Entry};
 use crate::elf::Elf;
-use crate::notices;
+use crate::notices::{self, Parts};
 use crate::shell::{command_in, quiet_output, run_quietly, works};
 use crate::toolchain::{self, Paths, build_folder, canonical_root, sysroot};
 use sha2::{Digest, Sha256};
@@ -30,7 +30,7 @@ const TARGETS: [Target; 4] = [
 /// The programs of an archive.
 const PROGRAMS: [&str; 2] = ["kinglet", "quantize"];
 /// What lies beside them, from the repository's root.
-const TEXTS: [&str; 4] = ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
+pub(crate) const TEXTS: [&str; 4] = ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 const SUMS: &str = "SHA256SUMS";
 
 pub(crate) const USAGE: &str = "\
@@ -177,12 +177,15 @@ fn pack(root: &Path, target: &Target, time: u64) -> Result<Archive, String> {
     for text in TEXTS {
         contents.push((text.to_owned(), 0o644, read(&root.join(text))?));
     }
-    for (name, text) in notices::files(root, triple, target.is_static, &sysroot(root)?)? {
+    let parts = if target.is_static { Parts::Program } else { Parts::None };
+    for (name, text) in notices::files(root, triple, &["kinglet-tools"], parts, &sysroot(root)?)? {
         contents.push((name.to_owned(), 0o644, text));
     }
     let folder = format!("kinglet-{}-{triple}", toolchain::version(root, "kinglet-tools")?);
-    let mut entries: Vec<Entry> =
-        contents.into_iter().map(|(name, mode, bytes)| Entry { path: format!("{folder}/{name}"), mode, bytes }).collect();
+    let mut entries: Vec<Entry> = contents
+        .into_iter()
+        .map(|(name, mode, bytes)| Entry { path: format!("{folder}/{name}"), content: Content::File { mode, bytes } })
+        .collect();
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     let bytes = archive::tar_gz(&entries, time).map_err(|e| format!("{folder}.tar.gz: {e}"))?;
     Ok(Archive { name: format!("{folder}.tar.gz"), bytes, entries, about: abouts.join("; ") })
@@ -198,10 +201,7 @@ fn examine(bytes: &[u8], target: &Target, paths: &Paths) -> Result<String, Strin
     paths.check(bytes)?;
     match (&elf.interpreter, elf.needed.is_empty(), target.is_static) {
         (None, true, true) => Ok(String::from("static, needs no library")),
-        (Some(interpreter), false, false) => {
-            let newest = elf.newest_glibc().map_or_else(String::new, |(major, minor)| format!(", glibc {major}.{minor} or newer"));
-            Ok(format!("{interpreter}, {}{newest}", elf.needed.join(", ")))
-        }
+        (Some(interpreter), false, false) => Ok(format!("{interpreter}, {}", elf.needs())),
         _ => Err(format!(
             "expected a {} program, got interpreter {:?} and libraries {:?}",
             if target.is_static { "static" } else { "dynamic" },

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     let result = match words[..] {
         ["ci"] => ci::all(),
         ["header", ..] => capi::header::main(&args[1..]),
+        ["install", ..] => capi::install::main(&args[1..]),
         ["dist", ..] => dist::main(&args[1..]),
         ["smollm2", ..] => smollm2::main(&args[1..]),
         ["arm-cycles", ..] => arm::run(&args[1..]),
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             println!("cargo xtask arm-cycles  what kernels cost on ARM cores, by llvm-mca");
             println!("cargo xtask dist        archives of the commands for x86-64 and AArch64, the same bytes from the same sources");
             println!("cargo xtask header      the header of the C library, from its calls in Rust");
+            println!("cargo xtask install     the library for C and C++ into a folder: headers, archives, pkg-config, CMake");
             println!("cargo xtask smollm2     a real model under QEMU as on this machine");
             return ExitCode::from(2);
         }

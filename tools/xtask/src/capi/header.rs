@@ -1,6 +1,7 @@
 //! `cargo xtask header`: kinglet.h, from the calls and types of runtime/capi.
 
 use super::symbols;
+use crate::archive::Content;
 use crate::shell::root;
 use crate::toolchain;
 use cbindgen::{Config, DocumentationStyle, Language, Style};
@@ -30,7 +31,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
                 println!("{PATH} is as it was, with {} functions", functions(&text).len());
                 return Ok(());
             }
-            super::write(&path, text.as_bytes())?;
+            super::put(&path, &Content::File { mode: 0o644, bytes: text.clone().into_bytes() })?;
             println!("{PATH}: {} functions", functions(&text).len());
             Ok(())
         }
@@ -170,4 +171,38 @@ pub(crate) fn functions(header: &str) -> BTreeSet<String> {
 
 fn is_of_a_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declared_functions_are_found() {
+        let header = "\
+// kgl_comment(void) and more
+/// As kgl_other(x).
+#define KGL_CALL(x) my_kgl_macro(x)
+typedef int32_t (*kgl_progress_fn)(void *user, size_t done);
+typedef struct {
+    kgl_progress_fn progress;
+} kgl_params;
+kgl_status kgl_open(const char *path,
+                    kgl_error *error);
+const char *kgl_name(int32_t isa); kgl_params kgl_params_default(void);
+";
+        assert_eq!(functions(header).into_iter().collect::<Vec<_>>(), ["kgl_name", "kgl_open", "kgl_params_default"]);
+    }
+
+    #[test]
+    fn options_of_functions_are_pointers() {
+        assert_eq!(nullable("a; Option<kgl_run_fn> run; Option<kgl_x_fn> x;"), Ok(String::from("a; kgl_run_fn run; kgl_x_fn x;")));
+        assert!(nullable("Option<uint32_t> number;").is_err());
+    }
+
+    #[test]
+    fn a_version_is_three_numbers() {
+        assert!(macros("12.3.45").expect("macros").contains("#define KGL_VERSION_PATCH 45\n"));
+        assert!(macros("1.2").is_err());
+    }
 }
