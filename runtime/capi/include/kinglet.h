@@ -8,7 +8,7 @@
 //                                 where the caller gives none.
 //   libkinglet_core.a             needs no operating system and never allocates: models lie in memory (kgl_model_from_memory),
 //                                 every object lies in memory of the caller's, and cores are those of kgl_session_params.run.
-//                                 From outside it needs bcmp, memcmp, memcpy, memset, strlen on Linux, and
+//                                 From outside it needs bcmp, getauxval (aarch64), memcmp, memcpy, memset, strlen on Linux, and
 //                                 nothing on machines without an operating system.
 // kgl_features() tells which one it is.
 //

@@ -1,10 +1,16 @@
 //! The C library as others get it: its header, archives that are one object each, and what a linker and a build system must know.
 
+mod check;
+mod compilers;
 pub(crate) mod header;
 pub(crate) mod install;
 mod library;
 mod package;
 mod symbols;
+
+pub(crate) use check::gate;
+pub(crate) use compilers::AARCH64_MUSL_SPECS;
+pub(crate) use library::TARGETS;
 
 use crate::archive::Content;
 use std::io::Write;

@@ -8,7 +8,7 @@ use crate::archive::{self, Content, Entry};
 use crate::elf::Elf;
 use crate::notices::{self, Parts};
 use crate::shell::{command_in, quiet_output, run_quietly, works};
-use crate::toolchain::{self, Paths, build_folder, canonical_root, sysroot};
+use crate::toolchain::{self, Paths, canonical_root, sysroot};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -145,6 +145,10 @@ fn pack_all(root: &Path, targets: &[&Target], time: u64) -> Result<Vec<Archive>,
     targets.iter().map(|target| pack(root, target, time)).collect()
 }
 
+fn build_folder(root: &Path) -> PathBuf {
+    root.join("target/dist/build")
+}
+
 fn built(root: &Path, target: &Target, program: &str) -> PathBuf {
     build_folder(root).join(target.triple).join("dist").join(program)
 }
@@ -152,11 +156,12 @@ fn built(root: &Path, target: &Target, program: &str) -> PathBuf {
 /// Builds the programs for a target.
 fn build_programs(root: &Path, target: &Target) -> Result<(), String> {
     let triple = target.triple;
-    let mut cargo = toolchain::cargo(root, "build --profile dist -p kinglet-tools", &[triple])?;
+    let mut cargo = toolchain::cargo(root, "build --profile dist -p kinglet-tools", triple, &build_folder(root))?;
     for program in PROGRAMS {
         cargo.args(["--bin", program]);
     }
     toolchain::set_linker(&mut cargo, triple, target.linker);
+    eprintln!("building for {triple} in {}", root.display());
     run_quietly(&mut cargo)
 }
 

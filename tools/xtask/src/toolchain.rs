@@ -10,11 +10,6 @@ pub(crate) fn canonical_root() -> Result<PathBuf, String> {
     root().canonicalize().map_err(|e| format!("the repository's root: {e}"))
 }
 
-/// Where what is shipped is built.
-pub(crate) fn build_folder(root: &Path) -> PathBuf {
-    root.join("target/dist/build")
-}
-
 /// The folder of the toolchain that builds.
 pub(crate) fn sysroot(root: &Path) -> Result<PathBuf, String> {
     Ok(PathBuf::from(quiet_output(&mut command_in(root, "rustc --print sysroot"))?.trim_end()))
@@ -73,19 +68,15 @@ impl Paths {
     }
 }
 
-/// A command of cargo's that builds what is shipped for some targets. Flags of this machine's are left out.
-pub(crate) fn cargo(root: &Path, line: &str, triples: &[&str]) -> Result<Command, String> {
+/// A command of cargo's that builds what is shipped for a target, into a folder of its own. Flags of this machine's are left out.
+pub(crate) fn cargo(root: &Path, line: &str, triple: &str, folder: &Path) -> Result<Command, String> {
     let flags: Vec<String> = Paths::new(root)?.0.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}")).collect();
-    let mut cargo = command_in(root, &format!("cargo {line} --quiet --locked"));
-    cargo.arg("--target-dir").arg(build_folder(root));
-    for triple in triples {
-        cargo.args(["--target", triple]);
-    }
+    let mut cargo = command_in(root, &format!("cargo {line} --quiet --locked --target {triple}"));
+    cargo.arg("--target-dir").arg(folder);
     for variable in ["RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "RUSTC_WRAPPER"] {
         cargo.env_remove(variable);
     }
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
-    eprintln!("building for {} in {}", triples.join(", "), root.display());
     Ok(cargo)
 }
 

@@ -125,10 +125,7 @@ fn nullable(text: &str) -> Result<String, String> {
 
 /// The first words, with the symbols that are measured.
 fn preamble(root: &Path) -> Result<String, String> {
-    let named = |list: &str| {
-        let needed: Vec<String> = symbols::allowed(root, list, "")?.into_iter().collect();
-        Ok::<_, String>(if needed.is_empty() { String::from("nothing") } else { needed.join(", ") })
-    };
+    let named = |list: &str| Ok::<_, String>(symbols::told(root, list)?.unwrap_or_else(|| String::from("nothing")));
     let text = PREAMBLE.replace("@CORE_LINUX@", &named("core-linux")?).replace("@CORE_BARE@", &named("core-bare")?);
     Ok(text.trim_end().to_owned())
 }

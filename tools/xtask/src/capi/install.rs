@@ -2,7 +2,7 @@
 
 use super::library::{self, Flavour, TARGETS, Target};
 use super::package;
-use crate::archive::Content;
+use crate::archive::{Content, Entry};
 use crate::toolchain::{self, canonical_root};
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,13 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
     let prefix = std::path::absolute(&options.prefix).map_err(|e| format!("--prefix {}: {e}", options.prefix.display()))?;
     library::build(&root, &[target])?;
     let place = place(&prefix, options.destdir.as_deref());
-    install(&root, target, &place)?;
+    for entry in install(&root, target, &place)? {
+        let path = place.join(&entry.path);
+        match &entry.content {
+            Content::File { bytes, .. } => println!("{:>11} bytes  {}", bytes.len(), path.display()),
+            Content::Link(to) => println!("{:>17}  {} -> {to}", "", path.display()),
+        }
+    }
     let version = toolchain::version(&root, "kinglet-capi")?;
     println!("kinglet {version} for {triple} is in {}. A program is compiled with", place.display());
     for &flavour in target.flavours() {
@@ -106,18 +112,12 @@ fn place(prefix: &Path, destdir: Option<&Path>) -> PathBuf {
     }
 }
 
-/// Puts the package of a target, which is built, into a folder, and tells of each file.
-pub(crate) fn install(root: &Path, target: &Target, folder: &Path) -> Result<(), String> {
-    // All of them are there before the first is put anywhere.
-    for entry in package::entries(root, target)? {
-        let path = folder.join(&entry.path);
-        super::put(&path, &entry.content)?;
-        match &entry.content {
-            Content::File { bytes, .. } => println!("{:>11} bytes  {}", bytes.len(), path.display()),
-            Content::Link(to) => println!("{:>17}  {} -> {to}", "", path.display()),
-        }
-    }
-    Ok(())
+/// Puts the package of a target, which is built, into a folder. What there is now.
+pub(crate) fn install(root: &Path, target: &Target, folder: &Path) -> Result<Vec<Entry>, String> {
+    // All of them are made before the first is put anywhere.
+    let entries = package::entries(root, target)?;
+    entries.iter().try_for_each(|entry| super::put(&folder.join(&entry.path), &entry.content))?;
+    Ok(entries)
 }
 
 #[cfg(test)]

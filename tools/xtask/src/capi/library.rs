@@ -11,8 +11,8 @@
 use super::header;
 use super::symbols::{self, Symbol};
 use crate::elf::Elf;
-use crate::shell::{command_in, quiet_output, run_quietly};
-use crate::toolchain::{self, Paths, Tools, build_folder, sysroot};
+use crate::shell::{command_in, in_parallel, quiet_output, run_quietly};
+use crate::toolchain::{self, Paths, Tools, sysroot};
 use std::path::{Path, PathBuf};
 
 /// The system below a library.
@@ -116,21 +116,28 @@ pub(crate) fn shared_names(version: &str) -> [String; 3] {
     [format!("libkinglet.so.{version}"), format!("libkinglet.so.{major}"), String::from("libkinglet.so")]
 }
 
-/// Builds every file of some targets. All targets at once, so that cores that wait for one get on with another.
-pub(crate) fn build(root: &Path, targets: &[&Target]) -> Result<(), String> {
-    for flavour in [Flavour::Std, Flavour::Core] {
-        let having: Vec<&&Target> = targets.iter().filter(|target| target.flavours().contains(&flavour)).collect();
-        let triples: Vec<&str> = having.iter().map(|target| target.triple).collect();
-        if !triples.is_empty() {
-            let (profile, features) = (flavour.profile(), flavour.features());
-            let line = format!("rustc -p kinglet-capi --lib --crate-type staticlib --profile {profile} {features}");
-            run_quietly(&mut toolchain::cargo(root, &line, &triples)?)?;
-        }
-        for target in having {
-            merge(root, target, flavour).map_err(|e| format!("{} for {}: {e}", flavour.file(), target.triple))?;
-        }
-    }
+/// Builds every file of some targets.
+pub(crate) fn build(root: &Path, targets: &[&'static Target]) -> Result<(), String> {
+    // A build is one program at work most of the time, and two wait for each other where they share a folder; so each has its own.
+    let flavours = |target: &&'static Target| target.flavours().iter().map(|flavour| (*target, *flavour)).collect::<Vec<_>>();
+    let all: Vec<(&Target, Flavour)> = targets.iter().flat_map(flavours).collect();
+    in_parallel(&all, |(target, flavour)| {
+        compile(root, target, *flavour)?;
+        merge(root, target, *flavour).map_err(|e| format!("{} for {}: {e}", flavour.file(), target.triple))
+    })?;
     targets.iter().try_for_each(|target| link_shared(root, target))
+}
+
+/// Has cargo make the static library of a flavour.
+fn compile(root: &Path, target: &Target, flavour: Flavour) -> Result<(), String> {
+    eprintln!("building {} for {} in {}", flavour.file(), target.triple, root.display());
+    let (profile, features) = (flavour.profile(), flavour.features());
+    let line = format!("rustc -p kinglet-capi --lib --crate-type staticlib --profile {profile} {features}");
+    run_quietly(&mut toolchain::cargo(root, &line, target.triple, &build_folder(root, target, flavour))?)
+}
+
+fn build_folder(root: &Path, target: &Target, flavour: Flavour) -> PathBuf {
+    merged_folder(root, target).join(flavour.profile())
 }
 
 /// Links the shared library, where the target has one, from the object of the static one: it shows the same functions, and the code is the same.
@@ -164,7 +171,7 @@ pub(crate) fn shared(root: &Path, target: &Target) -> PathBuf {
 
 /// Makes the archive of a flavour from what cargo built.
 fn merge(root: &Path, target: &Target, flavour: Flavour) -> Result<(), String> {
-    let built = build_folder(root).join(target.triple).join(flavour.profile()).join("libkinglet_capi.a");
+    let built = build_folder(root, target, flavour).join(target.triple).join(flavour.profile()).join("libkinglet_capi.a");
     let functions: Vec<String> = header::functions(&header::read(root)?).into_iter().collect();
     let folder = merged_folder(root, target);
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;

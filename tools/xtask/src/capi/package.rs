@@ -36,10 +36,14 @@ impl Link {
     }
 }
 
+/// What the linker must be told besides the archive of a flavour.
+pub(crate) fn linked(target: &Target, flavour: Flavour) -> String {
+    if flavour == Flavour::Std { Link::of(target.system).flags() } else { String::new() }
+}
+
 /// What a compiler is told behind its sources, to link a flavour that is installed in `prefix`.
 pub(crate) fn flags(target: &Target, flavour: Flavour, prefix: &str) -> String {
-    let link = if flavour == Flavour::Std { Link::of(target.system).flags() } else { String::new() };
-    format!("-I{prefix}/include {prefix}/lib/{} {link}", flavour.file()).trim_end().to_owned()
+    format!("-I{prefix}/include {prefix}/lib/{} {}", flavour.file(), linked(target, flavour)).trim_end().to_owned()
 }
 
 /// The files of the package, sorted by path. They must have been built.
@@ -102,9 +106,11 @@ fn filled(root: &Path, name: &str, words: &[(&str, &str)]) -> Result<Vec<u8>, St
 fn pkg_config(root: &Path, target: &Target, flavour: Flavour, version: &str) -> Result<(&'static str, Vec<u8>), String> {
     let (file, name, description) = match flavour {
         Flavour::Std => ("kinglet.pc", "kinglet", "transformers with 4-bit and 8-bit weights on small machines"),
-        Flavour::Core => ("kinglet-core.pc", "kinglet-core", "the same without an operating system: the caller brings memory and cores"),
+        Flavour::Core => {
+            ("kinglet-core.pc", "kinglet-core", "transformers on machines without an operating system: the caller brings memory and cores")
+        }
     };
-    let needed = if flavour == Flavour::Std { Link::of(target.system).flags() } else { String::new() };
+    let needed = linked(target, flavour);
     // Where there is a shared library, which knows what it needs, `--static` asks for what the static one does.
     let (public, private) = if target.has_shared() { ("", needed.as_str()) } else { (needed.as_str(), "") };
     let libs = format!("-l{} {public}", flavour.name());

@@ -52,24 +52,32 @@ pub(crate) fn compare(what: &str, source: &str, expected: &BTreeSet<String>, got
     if lines.is_empty() { Ok(()) } else { Err(lines.join("; ")) }
 }
 
-/// What runtime/capi/symbols/LIST.txt allows a library for `machine` to need. A line is a symbol, or a symbol and the one machine that
-/// it is for, as in the first word of a target's name; `#` begins a remark.
+/// What runtime/capi/symbols/LIST.txt allows a library for `machine` to need.
 pub(crate) fn allowed(root: &Path, list: &str, machine: &str) -> Result<BTreeSet<String>, String> {
-    let path = root.join("runtime/capi/symbols").join(list).with_extension("txt");
-    let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok(listed(&text, machine))
+    let text = read(root, list)?;
+    Ok(lines(&text).filter(|(_, only)| only.is_none_or(|only| only == machine)).map(|(symbol, _)| symbol.to_owned()).collect())
 }
 
-fn listed(text: &str, machine: &str) -> BTreeSet<String> {
-    let mut symbols = BTreeSet::new();
-    for line in text.lines().map(|line| line.split('#').next().unwrap_or_default()) {
-        let mut words = line.split_whitespace();
-        match (words.next(), words.next()) {
-            (Some(symbol), only) if only.is_none_or(|only| only == machine) => symbols.insert(symbol.to_owned()),
-            _ => continue,
-        };
-    }
-    symbols
+/// The same for people, if there is any; machines are in parentheses.
+pub(crate) fn told(root: &Path, list: &str) -> Result<Option<String>, String> {
+    let text = read(root, list)?;
+    let told = |(symbol, only): (&str, Option<&str>)| only.map_or_else(|| symbol.to_owned(), |only| format!("{symbol} ({only})"));
+    let told: Vec<String> = lines(&text).map(told).collect();
+    Ok((!told.is_empty()).then(|| told.join(", ")))
+}
+
+fn read(root: &Path, list: &str) -> Result<String, String> {
+    let path = root.join("runtime/capi/symbols").join(list).with_extension("txt");
+    std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// The lines of a list: a symbol, or a symbol and the one machine that it is for, as in the first word of a target's name. `#` begins a
+/// remark.
+fn lines(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    text.lines().filter_map(|line| {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        Some((words.next()?, words.next()))
+    })
 }
 
 #[cfg(test)]
@@ -102,8 +110,7 @@ mod tests {
     #[test]
     fn a_list_has_lines_for_one_machine() {
         let text = "# remark\nmemcpy\n\n__tls_get_addr x86_64 # another\n  getauxval aarch64\n";
-        assert_eq!(listed(text, "x86_64"), set(&["memcpy", "__tls_get_addr"]));
-        assert_eq!(listed(text, "aarch64"), set(&["memcpy", "getauxval"]));
-        assert_eq!(listed(text, ""), set(&["memcpy"]));
+        let expected = [("memcpy", None), ("__tls_get_addr", Some("x86_64")), ("getauxval", Some("aarch64"))];
+        assert_eq!(lines(text).collect::<Vec<_>>(), expected);
     }
 }
