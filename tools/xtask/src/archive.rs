@@ -20,6 +20,17 @@ pub(crate) enum Content {
     Link(String),
 }
 
+impl Entry {
+    pub(crate) fn file(path: &str, mode: u32, bytes: Vec<u8>) -> Self {
+        Self { path: path.to_owned(), content: Content::File { mode, bytes } }
+    }
+
+    /// Another name for a file.
+    pub(crate) fn link(path: &str, to: String) -> Self {
+        Self { path: path.to_owned(), content: Content::Link(to) }
+    }
+}
+
 impl Content {
     /// The file's bytes, or those of the name.
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -89,12 +100,13 @@ mod tests {
     use super::*;
 
     fn entry(path: &str, bytes: &[u8]) -> Entry {
-        Entry { path: path.to_owned(), content: Content::File { mode: 0o755, bytes: bytes.to_vec() } }
+        Entry::file(path, 0o755, bytes.to_vec())
     }
 
     #[test]
     fn headers_say_what_was_asked() {
-        let packed = tar_gz(&[entry("a/b", b"text"), entry("a/c", &[7; 1000])], 1_234_567).expect("an archive");
+        let entries = [entry("a/b", b"text"), entry("a/c", &[7; 1000]), Entry::link("a/d", String::from("c"))];
+        let packed = tar_gz(&entries, 1_234_567).expect("an archive");
         // No name, no time, no system.
         assert_eq!(packed[3..8], [0; 5]);
         assert_eq!(packed[9], 255);
@@ -106,10 +118,12 @@ mod tests {
             io::Read::read_to_end(&mut file, &mut bytes).expect("its bytes");
             let header = file.header();
             assert_eq!((header.uid().ok(), header.gid().ok(), header.mtime().ok()), (Some(0), Some(0), Some(1_234_567)));
-            assert_eq!(header.mode().ok(), Some(0o755));
-            seen.push((file.path().expect("a path").display().to_string(), bytes));
+            let link = header.link_name().expect("a name or none").map(|name| name.display().to_string());
+            assert_eq!(header.mode().ok(), Some(if link.is_some() { 0o777 } else { 0o755 }));
+            seen.push((file.path().expect("a path").display().to_string(), bytes, link));
         }
-        assert_eq!(seen, [("a/b".to_owned(), b"text".to_vec()), ("a/c".to_owned(), vec![7; 1000])]);
+        let names: Vec<(&str, &[u8], Option<&str>)> = seen.iter().map(|(path, bytes, link)| (&**path, &**bytes, link.as_deref())).collect();
+        assert_eq!(names, [("a/b", b"text" as &[u8], None), ("a/c", &[7; 1000], None), ("a/d", b"", Some("c"))]);
     }
 
     #[test]

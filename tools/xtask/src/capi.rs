@@ -10,7 +10,8 @@ mod symbols;
 
 pub(crate) use check::gate;
 pub(crate) use compilers::AARCH64_MUSL_SPECS;
-pub(crate) use library::TARGETS;
+pub(crate) use library::{TARGETS, Target, build};
+pub(crate) use package::{about, entries};
 
 use crate::archive::Content;
 use std::io::Write;

@@ -1,10 +1,11 @@
-//! `cargo xtask dist`: archives of the two commands for those who do not build them.
+//! `cargo xtask dist`: archives of the two commands, and of the library for C and C++, for those who do not build them.
 //!
 //! The same sources with the same toolchain and linkers give the same bytes, whoever builds them and in whatever folder: paths are
 //! mapped to fixed names, times are the commit's, entries are sorted and belong to nobody. `--check` builds a second
 //! time in a copy of the sources at another path and compares.
 
-use crate::archive::{self, Content, Entry};
+use crate::archive::{self, Entry};
+use crate::capi;
 use crate::elf::Elf;
 use crate::notices::{self, Parts};
 use crate::shell::{command_in, quiet_output, run_quietly, works};
@@ -12,19 +13,17 @@ use crate::toolchain::{self, Paths, canonical_root, sysroot};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-/// A target that archives are made for.
+/// A target that the commands are made for.
 struct Target {
     triple: &'static str,
-    /// Rust brings the linker of the static ones along.
-    linker: &'static str,
     is_static: bool,
 }
 
 const TARGETS: [Target; 4] = [
-    Target { triple: "aarch64-unknown-linux-gnu", linker: "aarch64-linux-gnu-gcc", is_static: false },
-    Target { triple: "aarch64-unknown-linux-musl", linker: "rust-lld", is_static: true },
-    Target { triple: "x86_64-unknown-linux-gnu", linker: "cc", is_static: false },
-    Target { triple: "x86_64-unknown-linux-musl", linker: "rust-lld", is_static: true },
+    Target { triple: "aarch64-unknown-linux-gnu", is_static: false },
+    Target { triple: "aarch64-unknown-linux-musl", is_static: true },
+    Target { triple: "x86_64-unknown-linux-gnu", is_static: false },
+    Target { triple: "x86_64-unknown-linux-musl", is_static: true },
 ];
 
 /// The programs of an archive.
@@ -36,15 +35,35 @@ const SUMS: &str = "SHA256SUMS";
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask dist [--check] [TARGET...]
 
-Makes target/dist/kinglet-VERSION-TARGET.tar.gz for each target, and target/dist/SHA256SUMS. Without a target: for all of
+Makes, in target/dist, kinglet-VERSION-TARGET.tar.gz with the commands, kinglet-c-VERSION-TARGET.tar.gz with the library for C and
+C++, and SHA256SUMS. Without a target: for all of
   aarch64-unknown-linux-gnu    dynamic; needs aarch64-linux-gnu-gcc, and is left out, with a word, where that is missing
   aarch64-unknown-linux-musl   static
   x86_64-unknown-linux-gnu     dynamic; needs cc
   x86_64-unknown-linux-musl    static
+  aarch64-unknown-none         the library alone, as for the next two
+  thumbv7em-none-eabihf
+  thumbv8m.main-none-eabihf
 
 The times in the archives are SOURCE_DATE_EPOCH, or else the date of the last commit.
 
   --check    build again in a copy of the sources in another folder, and compare the bytes";
+
+/// What archives are made of.
+struct Order {
+    programs: Vec<&'static Target>,
+    libraries: Vec<&'static capi::Target>,
+}
+
+impl Order {
+    /// Both, for the targets that are wanted.
+    fn of(is_wanted: impl Fn(&str) -> bool) -> Self {
+        Self {
+            programs: TARGETS.iter().filter(|target| is_wanted(target.triple)).collect(),
+            libraries: capi::TARGETS.iter().filter(|target| is_wanted(target.triple)).collect(),
+        }
+    }
+}
 
 /// The command, from its arguments.
 pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
@@ -54,29 +73,24 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
         println!("{USAGE}");
         return Ok(());
     }
-    let mut targets = Vec::new();
-    let mut left_out = Vec::new();
-    for target in &TARGETS {
-        if named.is_empty() && target.triple == "aarch64-unknown-linux-gnu" && !works(&format!("{} --version", target.linker)) {
-            left_out.push(format!("{}: there is no {}", target.triple, target.linker));
-        } else if named.is_empty() || named.contains(&target.triple) {
-            targets.push(target);
-        }
-    }
-    if let Some(unknown) = named.iter().find(|name| !TARGETS.iter().any(|target| target.triple == **name)) {
+    if let Some(unknown) = named.iter().find(|name| !capi::TARGETS.iter().any(|target| target.triple == **name)) {
         return Err(format!("there is no target {unknown:?}\n{USAGE}"));
     }
-    make(&targets, if is_checked { &targets } else { &[] })?;
-    for line in &left_out {
-        println!("left out: {line}");
+    const CROSS: &str = "aarch64-unknown-linux-gnu";
+    let is_left_out = named.is_empty() && !works(&format!("{} --version", toolchain::linker(CROSS)));
+    let order = Order::of(|triple| if named.is_empty() { !(is_left_out && triple == CROSS) } else { named.contains(&triple) });
+    make(&order, is_checked.then_some(&order))?;
+    if is_left_out {
+        println!("left out: {CROSS}: there is no {}", toolchain::linker(CROSS));
     }
     Ok(())
 }
 
-/// The gate of CI: the static archives, and one of them once more elsewhere.
+/// The gate of CI: what needs no library of this machine's; the programs for one target once more elsewhere, and two libraries.
 pub(crate) fn gate() -> Result<(), String> {
-    let targets: Vec<&Target> = TARGETS.iter().filter(|target| target.is_static).collect();
-    make(&targets, &targets[..1])
+    let is_static = |triple: &str| !triple.ends_with("-gnu");
+    let again = ["aarch64-unknown-linux-musl", "thumbv8m.main-none-eabihf"];
+    make(&Order::of(is_static), Some(&Order::of(|triple| again.contains(&triple))))
 }
 
 /// Where the programs of a target are.
@@ -94,11 +108,11 @@ pub(crate) fn programs(triple: &str) -> Result<Programs, String> {
     Ok(Programs { kinglet: place("kinglet"), quantize: place("quantize") })
 }
 
-/// Makes the archives for some targets, and those for `again` a second time in another folder.
-fn make(targets: &[&Target], again: &[&Target]) -> Result<(), String> {
+/// Makes the archives of an order, and those of `again` a second time in another folder.
+fn make(order: &Order, again: Option<&Order>) -> Result<(), String> {
     let root = canonical_root()?;
     let time = time(&root)?;
-    let archives = pack_all(&root, targets, time)?;
+    let archives = pack_all(&root, order, time)?;
     let sums: String = archives.iter().map(|archive| format!("{}  {}\n", hex(&Sha256::digest(&archive.bytes)), archive.name)).collect();
     let out = root.join("target/dist");
     for (name, bytes) in archives.iter().map(|a| (a.name.as_str(), a.bytes.as_slice())).chain([(SUMS, sums.as_bytes())]) {
@@ -109,9 +123,7 @@ fn make(targets: &[&Target], again: &[&Target]) -> Result<(), String> {
         println!("target/dist/{}: {} bytes; {}", archive.name, archive.bytes.len(), archive.about);
     }
     print!("{sums}");
-    if again.is_empty() {
-        return Ok(());
-    }
+    let Some(again) = again else { return Ok(()) };
     let temporary = tempfile::Builder::new().prefix("kinglet-dist-").tempdir().map_err(|e| format!("a temporary folder: {e}"))?;
     let copy = temporary.path().join("some/other/folder");
     copy_sources(&root, &copy)?;
@@ -141,8 +153,25 @@ impl Archive {
     }
 }
 
-fn pack_all(root: &Path, targets: &[&Target], time: u64) -> Result<Vec<Archive>, String> {
-    targets.iter().map(|target| pack(root, target, time)).collect()
+fn pack_all(root: &Path, order: &Order, time: u64) -> Result<Vec<Archive>, String> {
+    let mut archives = order.programs.iter().map(|target| pack_programs(root, target, time)).collect::<Result<Vec<_>, _>>()?;
+    capi::build(root, &order.libraries)?;
+    for target in &order.libraries {
+        let name = format!("kinglet-c-{}-{}", toolchain::version(root, "kinglet-capi")?, target.triple);
+        archives.push(pack(&name, capi::entries(root, target)?, time, capi::about(root, target)?)?);
+    }
+    Ok(archives)
+}
+
+/// The archive of files that lie in one folder, which has its name.
+fn pack(folder: &str, mut entries: Vec<Entry>, time: u64, about: String) -> Result<Archive, String> {
+    let name = format!("{folder}.tar.gz");
+    for entry in &mut entries {
+        entry.path = format!("{folder}/{}", entry.path);
+    }
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    let bytes = archive::tar_gz(&entries, time).map_err(|e| format!("{name}: {e}"))?;
+    Ok(Archive { name, bytes, entries, about })
 }
 
 fn build_folder(root: &Path) -> PathBuf {
@@ -160,40 +189,32 @@ fn build_programs(root: &Path, target: &Target) -> Result<(), String> {
     for program in PROGRAMS {
         cargo.args(["--bin", program]);
     }
-    toolchain::set_linker(&mut cargo, triple, target.linker);
+    toolchain::set_linker(&mut cargo, triple);
     eprintln!("building for {triple} in {}", root.display());
     run_quietly(&mut cargo)
 }
 
 /// Builds the programs for a target and packs them.
-fn pack(root: &Path, target: &Target, time: u64) -> Result<Archive, String> {
+fn pack_programs(root: &Path, target: &Target, time: u64) -> Result<Archive, String> {
     let triple = target.triple;
     build_programs(root, target)?;
     let paths = Paths::new(root)?;
-    let mut contents = Vec::new();
+    let mut entries = Vec::new();
     let mut abouts = Vec::new();
     for program in PROGRAMS {
         let path = built(root, target, program);
         let bytes = read(&path)?;
         abouts.push(examine(&bytes, target, &paths).map_err(|e| format!("{}: {e}", path.display()))?);
-        contents.push((program.to_owned(), 0o755, bytes));
+        entries.push(Entry::file(program, 0o755, bytes));
     }
     abouts.dedup();
     for text in TEXTS {
-        contents.push((text.to_owned(), 0o644, read(&root.join(text))?));
+        entries.push(Entry::file(text, 0o644, read(&root.join(text))?));
     }
     let parts = if target.is_static { Parts::Program } else { Parts::None };
-    for (name, text) in notices::files(root, triple, &["kinglet-tools"], parts, &sysroot(root)?)? {
-        contents.push((name.to_owned(), 0o644, text));
-    }
-    let folder = format!("kinglet-{}-{triple}", toolchain::version(root, "kinglet-tools")?);
-    let mut entries: Vec<Entry> = contents
-        .into_iter()
-        .map(|(name, mode, bytes)| Entry { path: format!("{folder}/{name}"), content: Content::File { mode, bytes } })
-        .collect();
-    entries.sort_by(|a, b| a.path.cmp(&b.path));
-    let bytes = archive::tar_gz(&entries, time).map_err(|e| format!("{folder}.tar.gz: {e}"))?;
-    Ok(Archive { name: format!("{folder}.tar.gz"), bytes, entries, about: abouts.join("; ") })
+    let notices = notices::files(root, triple, &["kinglet-tools"], parts, &sysroot(root)?)?;
+    entries.extend(notices.into_iter().map(|(name, text)| Entry::file(name, 0o644, text)));
+    pack(&format!("kinglet-{}-{triple}", toolchain::version(root, "kinglet-tools")?), entries, time, abouts.join("; "))
 }
 
 /// What a program needs of the machine; fails where it is not what the archive's name says, or names a folder of this machine.
@@ -242,7 +263,7 @@ fn copy_sources(root: &Path, to: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))
 }
 

@@ -80,9 +80,18 @@ pub(crate) fn cargo(root: &Path, line: &str, triple: &str, folder: &Path) -> Res
     Ok(cargo)
 }
 
-/// Has a command of cargo's link with this linker.
-pub(crate) fn set_linker(cargo: &mut Command, triple: &str, linker: &str) {
-    cargo.env(format!("CARGO_TARGET_{}_LINKER", triple.to_uppercase().replace('-', "_")), linker);
+/// The linker for a target of Linux's. Rust brings that of the static ones along.
+pub(crate) fn linker(triple: &str) -> &'static str {
+    match triple {
+        "aarch64-unknown-linux-gnu" => "aarch64-linux-gnu-gcc",
+        "x86_64-unknown-linux-gnu" => "cc",
+        _ => "rust-lld",
+    }
+}
+
+/// Has a command of cargo's link with it.
+pub(crate) fn set_linker(cargo: &mut Command, triple: &str) {
+    cargo.env(format!("CARGO_TARGET_{}_LINKER", triple.to_uppercase().replace('-', "_")), linker(triple));
 }
 
 fn cargo_home() -> Result<PathBuf, String> {

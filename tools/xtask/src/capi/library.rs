@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 /// The system below a library.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum System {
-    /// Linux with glibc, and the linker that makes a shared library.
-    Glibc { linker: &'static str },
+    /// Linux with glibc.
+    Glibc,
     /// Linux with musl.
     Musl,
     /// None.
@@ -47,15 +47,15 @@ impl Target {
     }
 
     pub(crate) fn has_shared(&self) -> bool {
-        matches!(self.system, System::Glibc { .. })
+        self.system == System::Glibc
     }
 }
 
 /// Every target, those of Linux first.
 pub(crate) const TARGETS: [Target; 7] = [
-    Target { triple: "aarch64-unknown-linux-gnu", system: System::Glibc { linker: "aarch64-linux-gnu-gcc" } },
+    Target { triple: "aarch64-unknown-linux-gnu", system: System::Glibc },
     Target { triple: "aarch64-unknown-linux-musl", system: System::Musl },
-    Target { triple: "x86_64-unknown-linux-gnu", system: System::Glibc { linker: "cc" } },
+    Target { triple: "x86_64-unknown-linux-gnu", system: System::Glibc },
     Target { triple: "x86_64-unknown-linux-musl", system: System::Musl },
     Target { triple: "aarch64-unknown-none", system: System::Bare },
     Target { triple: "thumbv7em-none-eabihf", system: System::Bare },
@@ -142,9 +142,11 @@ fn build_folder(root: &Path, target: &Target, flavour: Flavour) -> PathBuf {
 
 /// Links the shared library, where the target has one, from the object of the static one: it shows the same functions, and the code is the same.
 fn link_shared(root: &Path, target: &Target) -> Result<(), String> {
-    let System::Glibc { linker } = target.system else { return Ok(()) };
+    if !target.has_shared() {
+        return Ok(());
+    }
     let [_, soname, _] = shared_names(&toolchain::version(root, "kinglet-capi")?);
-    let mut link = command_in(root, linker);
+    let mut link = command_in(root, toolchain::linker(target.triple));
     link.args(["-shared", "-Wl,--no-undefined", "-Wl,--gc-sections", "-Wl,-z,relro,-z,now", "-Wl,--as-needed"]);
     link.arg(format!("-Wl,-soname,{soname}")).arg("-o").arg(shared(root, target)).arg(object(root, target, Flavour::Std));
     run_quietly(link.args(["-lpthread", "-ldl"])).map_err(|e| format!("{soname} for {}: {e}", target.triple))

@@ -3,8 +3,8 @@
 
 use super::header;
 use super::library::{self, Flavour, System, Target};
-use crate::archive::{Content, Entry};
-use crate::dist::TEXTS;
+use crate::archive::Entry;
+use crate::dist::{TEXTS, read};
 use crate::notices::{self, Parts};
 use crate::toolchain::{self, sysroot};
 use std::path::Path;
@@ -22,7 +22,7 @@ impl Link {
     fn of(system: System) -> Self {
         match system {
             // Empty since glibc 2.34, which has both in itself. GCC and Clang name the unwinder themselves.
-            System::Glibc { .. } => Self { libraries: &["pthread", "dl"], options: &[] },
+            System::Glibc => Self { libraries: &["pthread", "dl"], options: &[] },
             // Where the unwinder finds the tables by which it catches a panic. The wrapper musl-gcc leaves it out.
             System::Musl => Self { libraries: &[], options: &["--eh-frame-hdr"] },
             System::Bare => Self { libraries: &[], options: &[] },
@@ -49,42 +49,44 @@ pub(crate) fn flags(target: &Target, flavour: Flavour, prefix: &str) -> String {
 /// The files of the package, sorted by path. They must have been built.
 pub(crate) fn entries(root: &Path, target: &Target) -> Result<Vec<Entry>, String> {
     let version = toolchain::version(root, "kinglet-capi")?;
-    let mut entries = vec![file("include/kinglet.h", 0o644, header::read(root)?.into_bytes())];
+    let mut entries = vec![Entry::file("include/kinglet.h", 0o644, header::read(root)?.into_bytes())];
     if root.join(CPP_HEADER).exists() {
-        entries.push(file("include/kinglet.hpp", 0o644, read(&root.join(CPP_HEADER))?));
+        entries.push(Entry::file("include/kinglet.hpp", 0o644, read(&root.join(CPP_HEADER))?));
     }
     for &flavour in target.flavours() {
         library::examine(root, target, flavour)?;
-        entries.push(file(&format!("lib/{}", flavour.file()), 0o644, read(&library::archive(root, target, flavour))?));
+        entries.push(Entry::file(&format!("lib/{}", flavour.file()), 0o644, read(&library::archive(root, target, flavour))?));
         let (name, text) = pkg_config(root, target, flavour, &version)?;
-        entries.push(file(&format!("lib/pkgconfig/{name}"), 0o644, text));
+        entries.push(Entry::file(&format!("lib/pkgconfig/{name}"), 0o644, text));
     }
     if target.has_shared() {
         let [real, soname, link] = library::shared_names(&version);
         library::examine_shared(root, target, &soname)?;
-        entries.push(file(&format!("lib/{real}"), 0o755, read(&library::shared(root, target))?));
-        entries.push(Entry { path: format!("lib/{soname}"), content: Content::Link(real) });
-        entries.push(Entry { path: format!("lib/{link}"), content: Content::Link(soname) });
+        entries.push(Entry::file(&format!("lib/{real}"), 0o755, read(&library::shared(root, target))?));
+        entries.push(Entry::link(&format!("lib/{soname}"), real));
+        entries.push(Entry::link(&format!("lib/{link}"), soname));
     }
     for (name, text) in cmake(root, target, &version)? {
-        entries.push(file(&format!("lib/cmake/kinglet/{name}"), 0o644, text));
+        entries.push(Entry::file(&format!("lib/cmake/kinglet/{name}"), 0o644, text));
     }
     let parts = if target.system == System::Musl { Parts::Unwinder } else { Parts::None };
     let notices = notices::files(root, target.triple, &["kinglet-capi", target.flavours()[0].features()], parts, &sysroot(root)?)?;
     for text in TEXTS {
-        entries.push(file(&format!("share/doc/kinglet/{text}"), 0o644, read(&root.join(text))?));
+        entries.push(Entry::file(&format!("share/doc/kinglet/{text}"), 0o644, read(&root.join(text))?));
     }
-    entries.extend(notices.into_iter().map(|(name, text)| file(&format!("share/doc/kinglet/{name}"), 0o644, text)));
+    entries.extend(notices.into_iter().map(|(name, text)| Entry::file(&format!("share/doc/kinglet/{name}"), 0o644, text)));
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(entries)
 }
 
-fn file(path: &str, mode: u32, bytes: Vec<u8>) -> Entry {
-    Entry { path: path.to_owned(), content: Content::File { mode, bytes } }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))
+/// What is in the package, for people.
+pub(crate) fn about(root: &Path, target: &Target) -> Result<String, String> {
+    let mut about: Vec<String> = target.flavours().iter().map(|flavour| flavour.file()).collect();
+    if target.has_shared() {
+        let [_, soname, _] = library::shared_names(&toolchain::version(root, "kinglet-capi")?);
+        about.push(format!("{soname}, which needs {}", library::examine_shared(root, target, &soname)?));
+    }
+    Ok(about.join("; "))
 }
 
 /// A file of runtime/capi/package with words for the names in it.
