@@ -166,6 +166,17 @@ impl<'b> Sampler<'b> {
         &self.config
     }
 
+    /// The generator, where it stands.
+    #[must_use]
+    pub fn random(&self) -> &Pcg32 {
+        &self.random
+    }
+
+    /// Goes on with another generator: that of a saved conversation, or a new one from the start.
+    pub fn set_random(&mut self, random: Pcg32) {
+        self.random = random;
+    }
+
     /// Chooses a token. `logits` (one per token of the vocabulary) are changed by biases and penalties; `history` is all tokens so
     /// far, the last one last; `candidates` is working memory of at least `logits.len()`.
     ///
@@ -175,20 +186,13 @@ impl<'b> Sampler<'b> {
         let got = candidates.len();
         let candidates = candidates.get_mut(..logits.len()).ok_or(TooSmall { needed: logits.len(), got })?;
         for logit in logits.iter_mut() {
-            // An infinity would make every difference to it NaN.
-            *logit = if logit.is_nan() { f32::NEG_INFINITY } else { logit.min(f32::MAX) };
+            *logit = orderly(*logit);
         }
         self.add_bias(logits);
         self.penalize(logits, history, candidates);
 
         if self.config.temperature == 0.0 {
-            let mut best = Candidate { id: TokenId(0), logit: f32::NEG_INFINITY };
-            for (id, &logit) in logits.iter().enumerate() {
-                if logit > best.logit {
-                    best = Candidate { id: TokenId(id as u32), logit };
-                }
-            }
-            return Ok(best.id);
+            return Ok(greedy(logits));
         }
 
         let mut count = 0;
@@ -314,16 +318,69 @@ impl<'b> Sampler<'b> {
     }
 }
 
+/// The most probable token: what [`Sampler::sample`] takes at temperature 0 without biases and penalties, and without any memory.
+#[must_use]
+pub fn greedy(logits: &[f32]) -> TokenId {
+    let mut best = Candidate { id: TokenId(0), logit: f32::NEG_INFINITY };
+    for (id, logit) in logits.iter().map(|logit| orderly(*logit)).enumerate() {
+        if logit > best.logit {
+            best = Candidate { id: TokenId(id as u32), logit };
+        }
+    }
+    best.id
+}
+
+/// A NaN counts as minus infinity; plus infinity would make every difference to it NaN.
+fn orderly(logit: f32) -> f32 {
+    if logit.is_nan() { f32::NEG_INFINITY } else { logit.min(f32::MAX) }
+}
+
 fn highest(candidates: &[Candidate]) -> f32 {
     candidates.iter().fold(f32::NEG_INFINITY, |best, candidate| if candidate.logit > best { candidate.logit } else { best })
 }
 
 /// Puts the first `count` in order at the front, without sorting the others.
+///
+/// Those are a heap with its last at the root, against which each of the others is held once: of few kept of many, seldom
+/// one is better. Then that is several times as fast as a partition, and a tenth of its code.
 fn sort_first(candidates: &mut [Candidate], count: usize) {
-    if count > 0 && count < candidates.len() {
-        candidates.select_nth_unstable_by(count - 1, Candidate::before);
+    /// More are partitioned and sorted by the standard library, which machines without a system have no room for.
+    const FEW: usize = 1024;
+    if cfg!(feature = "std") && count > FEW {
+        if count < candidates.len() {
+            candidates.select_nth_unstable_by(count - 1, Candidate::before);
+        }
+        return candidates[..count].sort_unstable_by(Candidate::before);
     }
-    candidates[..count].sort_unstable_by(Candidate::before);
+    let (kept, others) = candidates.split_at_mut(count);
+    for root in (0..count / 2).rev() {
+        sift_down(kept, root);
+    }
+    let Some(mut last) = kept.first().copied() else { return };
+    for other in others {
+        if other.before(&last) == Ordering::Less {
+            core::mem::swap(&mut kept[0], other);
+            sift_down(kept, 0);
+            last = kept[0];
+        }
+    }
+    for end in (1..count).rev() {
+        kept.swap(0, end);
+        sift_down(&mut kept[..end], 0);
+    }
+}
+
+/// Mends a heap whose `root` may come before one of its children.
+fn sift_down(heap: &mut [Candidate], mut root: usize) {
+    while let Some(left) = heap.get(2 * root + 1) {
+        let right = heap.get(2 * root + 2).filter(|right| left.before(right) == Ordering::Less);
+        let (child, later) = right.map_or((2 * root + 1, left), |right| (2 * root + 2, right));
+        if heap[root].before(later) != Ordering::Less {
+            return;
+        }
+        heap.swap(root, child);
+        root = child;
+    }
 }
 
 #[cfg(test)]
@@ -462,6 +519,28 @@ mod tests {
                     let seen = draws(config, extremes, &[0, 1, 2, 3, 4, 5, 6, 7, 7], 5);
                     assert_eq!(seen.iter().sum::<usize>(), 5);
                     assert_eq!(seen[3] + seen[4], 0, "a forbidden token: {seen:?} for {config:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_are_sorted_whatever_the_order() {
+        let mut random = Pcg32::new(3);
+        for n in [0, 1, 2, 3, 7, 64, 65, 300, 3000] {
+            // Few values, so that many are equal; rising and falling ones, too.
+            let orders: [&mut dyn FnMut(usize) -> f32; 4] =
+                [&mut |_| (random.next_u32() % 9) as f32, &mut |i| i as f32, &mut |i| -(i as f32), &mut |_| 1.0];
+            for order in orders {
+                let candidates: Vec<_> = (0..n).map(|i| Candidate { id: TokenId(i as u32), logit: order(i) }).collect();
+                let mut sorted = candidates.clone();
+                sorted.sort_by(Candidate::before);
+                for count in (0..=n.min(300)).chain([n * 2 / 3, n]) {
+                    let mut first = candidates.clone();
+                    sort_first(&mut first, count);
+                    assert_eq!(first[..count], sorted[..count], "{count} of {n}");
+                    first.sort_by(Candidate::before);
+                    assert_eq!(first, sorted, "{count} of {n}: one is lost");
                 }
             }
         }

@@ -368,13 +368,7 @@ impl<'a, 'm> Session<'a, 'm> {
     /// # Errors
     /// If that is ahead, or if a sliding window no longer holds what that position attends to (0 is always possible).
     pub fn truncate(&mut self, position: usize) -> Result<(), SessionError> {
-        let stack = self.model.spec().stack();
-        let least = stack.kinds().iter().filter(|b| b.window > 0).map(|block| {
-            let kept = Geometry::new(block, self.options.context, self.options.batch, self.options.cache).positions();
-            // The oldest position still stored must not be needed: position - window + 1 >= stored - kept.
-            if self.stored <= kept { 0 } else { self.stored - kept + block.window as usize - 1 }
-        });
-        let least = least.max().unwrap_or(0);
+        let least = self.least_position(self.stored);
         if position > self.position || (position < least && position != 0) {
             return Err(SessionError::Truncate { got: position, least, most: self.position });
         }
@@ -384,6 +378,17 @@ impl<'a, 'm> Session<'a, 'm> {
             self.stored = 0;
         }
         Ok(())
+    }
+
+    /// The least position but 0 that can be gone on from when `stored` positions were stored: windows have let go of what is before.
+    fn least_position(&self, stored: usize) -> usize {
+        let windows = self.model.spec().stack().kinds().iter().filter(|b| b.window > 0);
+        let least = windows.map(|block| {
+            let kept = Geometry::new(block, self.options.context, self.options.batch, self.options.cache).positions();
+            // The oldest position still stored must not be needed: position - window + 1 >= stored - kept.
+            if stored <= kept { 0 } else { stored - kept + block.window as usize - 1 }
+        });
+        least.max().unwrap_or(0)
     }
 
     /// The logits that follow the last token, `[vocab]`, as [`Session::prefill`] returned them; `None` before it, and after

@@ -5,6 +5,7 @@
 use kinglet::spec::{Activation, AttnPositions, BlockSpec, Ffn, Head, Norm, Positions, Spec};
 use kinglet_quant::DType;
 use kinglet_tests::synthetic;
+use kinglet_tools::chat_template;
 use kinglet_tools::tokenizer_compiler::compile;
 use std::path::Path;
 
@@ -45,6 +46,22 @@ fn main() -> std::io::Result<()> {
         seed.extend(text.as_bytes());
         seed.extend((text.len() as u16).to_le_bytes());
         std::fs::write(tokenizers.join(name), seed)?;
+    }
+    let (json, vocab) = sentencepiece();
+    let tokenizer = compile(json.as_bytes(), None, Some(br#"{"eos_token_id": [2]}"#), vocab).map_err(std::io::Error::other)?.section;
+    let template = "{% for m in messages %}{{ '<s>' + m['role'] + '\n' + m['content'] + '</s>' }}{% endfor %}\
+                    {% if add_generation_prompt %}{{ '<s>assistant\n' }}{% endif %}";
+    let chat = chat_template::compile(template, Some("<s>"), Some("</s>")).map_err(std::io::Error::other)?.section;
+    let spec = Spec { vocab, context: 128, ..specs[1].1 };
+    let model = synthetic::with_text(&spec, DType::Q4, 1, &tokenizer, &chat);
+    std::fs::write(corpus.join("../../models/random.kgl"), model.bytes())?;
+    // Programs of calls: any bytes are one.
+    let calls = corpus.join("calls");
+    std::fs::create_dir_all(&calls)?;
+    let mut random = synthetic::Random::new(1);
+    for seed in 0..8 {
+        let program: Vec<u8> = (0..400).map(|_| random.next_u64() as u8).collect();
+        std::fs::write(calls.join(format!("random-{seed}")), program)?;
     }
     println!("wrote {}", corpus.display());
     Ok(())

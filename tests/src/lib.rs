@@ -2,8 +2,10 @@
 //!
 //! The suites stand in `tests/`. [`synthetic`] writes a complete `.kgl` file with seeded random weights straight from
 //! a spec, so that options no committed checkpoint has are exercised too; [`run`] feeds tokens to a session;
-//! [`properties`] states what holds for any bytes; [`floats`] evaluates the float helpers everywhere.
+//! [`properties`] states what holds for any bytes, [`calls`] for any
+//! calls of the C library; [`floats`] evaluates the float helpers everywhere.
 
+pub mod calls;
 pub mod floats;
 pub mod golden;
 pub mod properties;

@@ -63,6 +63,15 @@ impl FileBytes {
 /// If the spec is not sound.
 #[must_use]
 pub fn file(spec: &Spec<'_>, dtype: DType, seed: u64) -> FileBytes {
+    with_text(spec, dtype, seed, &[], &[])
+}
+
+/// The same with these sections of a tokenizer and of a chat format.
+///
+/// # Panics
+/// As [`file()`].
+#[must_use]
+pub fn with_text(spec: &Spec<'_>, dtype: DType, seed: u64, tokenizer: &[u8], chat: &[u8]) -> FileBytes {
     let mut spec_bytes = vec![0; 4096];
     let spec_len = spec.encode(&mut spec_bytes).expect("a sound spec");
     spec_bytes.truncate(spec_len);
@@ -76,7 +85,7 @@ pub fn file(spec: &Spec<'_>, dtype: DType, seed: u64) -> FileBytes {
         data.extend(encode(dtype, &tensor, &values(spec, &tensor, &mut random)));
     }
     let meta = b"name=synthetic\n";
-    let sections: [&[u8]; 6] = [meta, &spec_bytes, &[], &[], &directory, &data];
+    let sections: [&[u8]; 6] = [meta, &spec_bytes, tokenizer, chat, &directory, &data];
     let layout = Layout::new(sections.map(|s| s.len() as u64)).expect("a small file");
     let mut file = vec![0; layout.file_bytes() as usize];
     file[..kinglet::format::HEADER_BYTES].copy_from_slice(&layout.header([0; 32]));

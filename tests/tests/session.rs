@@ -429,6 +429,39 @@ fn a_state_shows_nothing_of_the_memory_before() {
     assert!(states[0] == states[1] && states[1] == states[2]);
 }
 
+/// A state changed by someone who knows how it is checked.
+fn forged(state: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut state = state.to_vec();
+    change(&mut state);
+    state[40..48].fill(0);
+    let sum = kinglet::fnv::fnv1a(kinglet::fnv::START, state.iter().copied());
+    state[40..48].copy_from_slice(&sum.to_le_bytes());
+    state
+}
+
+#[test]
+fn a_forged_state_is_refused_where_machines_would_disagree() {
+    let file = synthetic::file(&windowed(), DType::Q4, 1);
+    let state = saved(&file, OPTIONS, &tokens(200));
+    let f32_state = saved(&file, Options { cache: CacheType::F32, ..OPTIONS }, &tokens(200));
+    with_session(&file, OPTIONS, |session| {
+        assert_eq!(session.restore(&forged(&state, |_| {})), Ok(()));
+        for at in [HEADER_BYTES, HEADER_BYTES + 2 * 256 * 16 - 1] {
+            assert_eq!(session.restore(&forged(&state, |bytes| bytes[at] = 0x80)), Err(StateError::Quant), "byte {at}");
+        }
+        // The scales behind the quants may hold any byte.
+        assert_eq!(session.restore(&forged(&state, |bytes| bytes[HEADER_BYTES + 2 * 256 * 16] = 0x80)), Ok(()));
+        // A window of 40 in batches of 16 keeps two blocks: of 200 positions those from 72 on.
+        let position = |n: u64| forged(&state, |bytes| bytes[16..24].copy_from_slice(&n.to_le_bytes()));
+        let refused = |got| Err(StateError::Field { field: "position in a window", expected: 111, got });
+        assert_eq!([110, 1].map(|n| session.restore(&position(n))), [110, 1].map(refused));
+        assert_eq!([111, 0].map(|n| session.restore(&position(n))), [Ok(()); 2]);
+    });
+    with_session(&file, Options { cache: CacheType::F32, ..OPTIONS }, |session| {
+        assert_eq!(session.restore(&forged(&f32_state, |bytes| bytes[HEADER_BYTES] = 0x80)), Ok(()));
+    });
+}
+
 #[test]
 fn a_wrong_state_is_refused_and_changes_nothing() {
     let file = synthetic::file(&windowed(), DType::Q4, 1);

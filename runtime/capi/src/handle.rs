@@ -11,6 +11,7 @@ use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, Ordering};
+use kinglet::arena::slice_bytes;
 
 /// Every block begins at a multiple of this: a cache line.
 pub(crate) const ALIGN: usize = 64;
@@ -31,11 +32,13 @@ pub(crate) struct Handle<T> {
     body: UnsafeCell<T>,
 }
 
-/// Memory of an object.
-#[derive(Clone, Copy, Debug)]
+/// Memory of an object. That of the system's goes back to it when this goes.
+#[derive(Debug)]
 pub(crate) struct Block {
-    start: *mut u8,
+    memory: *mut u8,
     bytes: usize,
+    /// Bytes at its start that are not used, so that an object lies at a multiple of [`ALIGN`].
+    skip: usize,
     #[cfg_attr(not(feature = "std"), expect(dead_code, reason = "without a system all memory is the caller's"))]
     is_systems: bool,
 }
@@ -46,59 +49,113 @@ impl Block {
     /// # Safety
     /// `memory` is NULL, or points to `bytes` bytes that nothing else uses until the object is freed.
     pub(crate) unsafe fn new(memory: *mut c_void, bytes: usize, needed: usize, what: &'static str) -> Result<Self, Fault<'static>> {
-        if memory.is_null() {
-            return Self::of_system(needed, what);
-        }
-        // A caller's block of any alignment; what is skipped at its start is counted in `needed`.
-        let skip = memory.cast::<u8>().align_offset(ALIGN);
-        if bytes < needed || bytes > isize::MAX as usize || skip > bytes {
+        let is_systems = memory.is_null();
+        let (memory, bytes) = match is_systems {
+            true => (Self::of_system(needed).ok_or(Fault::Memory { what, needed })?, needed),
+            // The caller may have more than any object can use.
+            false => (memory.cast(), bytes.min(isize::MAX as usize)),
+        };
+        // What is skipped is counted in `needed`.
+        let skip = memory.align_offset(ALIGN);
+        if bytes < needed || skip > bytes {
             return Err(Fault::TooSmall { what, needed, got: bytes });
         }
-        Ok(Self { start: memory.cast::<u8>().wrapping_add(skip), bytes: bytes - skip, is_systems: false })
+        Ok(Self { memory, bytes, skip, is_systems })
     }
 
+    /// Zeros that the system hands out page by page when they are first used: aligned memory it would write itself.
     #[cfg(feature = "std")]
-    fn of_system(bytes: usize, what: &'static str) -> Result<Self, Fault<'static>> {
-        let memory = Fault::Memory { what, needed: bytes };
-        let Ok(layout) = std::alloc::Layout::from_size_align(bytes, ALIGN) else { return Err(memory) };
+    fn of_system(bytes: usize) -> Option<*mut u8> {
+        let layout = std::alloc::Layout::array::<u64>(bytes.div_ceil(size_of::<u64>())).ok()?;
         // SAFETY: no object has 0 bytes.
-        let start = unsafe { std::alloc::alloc_zeroed(layout) };
-        if start.is_null() { Err(memory) } else { Ok(Self { start, bytes, is_systems: true }) }
+        let memory = unsafe { std::alloc::alloc_zeroed(layout) };
+        (!memory.is_null()).then_some(memory)
     }
 
     #[cfg(not(feature = "std"))]
-    fn of_system(needed: usize, what: &'static str) -> Result<Self, Fault<'static>> {
-        Err(Fault::Memory { what, needed })
+    fn of_system(_: usize) -> Option<*mut u8> {
+        None
     }
 
-    /// Gives the memory back to the system, if it came from there.
+    /// The first `Handle<T>` of the block, and what lies behind it.
     ///
     /// # Safety
-    /// Nothing in it is used any more.
-    pub(crate) unsafe fn free(self) {
-        #[cfg(feature = "std")]
-        if self.is_systems {
-            // SAFETY: `of_system` made it with this very layout.
-            unsafe { std::alloc::dealloc(self.start, std::alloc::Layout::from_size_align_unchecked(self.bytes, ALIGN)) };
-        }
-    }
-
-    /// The first `Handle<T>` of the block, and the bytes behind it, which begin at a multiple of [`ALIGN`].
-    ///
-    /// # Safety
-    /// Nothing else uses the block, as long as the object lives.
-    pub(crate) unsafe fn split<T>(self) -> (&'static mut MaybeUninit<Handle<T>>, &'static mut [MaybeUninit<u8>]) {
+    /// The block was made with what [`block_bytes`] says of a `T`, and nothing else uses it as long as the object lives.
+    pub(crate) unsafe fn split<T>(&self) -> (&'static mut MaybeUninit<Handle<T>>, Rest) {
         let front = handle_bytes::<T>();
-        // SAFETY: `new` checked that the block has what was needed, which begins with these bytes; the block is aligned.
+        // SAFETY: the block begins with these bytes and is aligned.
         unsafe {
-            (&mut *self.start.cast(), core::slice::from_raw_parts_mut(self.start.add(front).cast(), self.bytes.saturating_sub(front)))
+            let start = self.memory.add(self.skip);
+            let rest = core::slice::from_raw_parts_mut(start.add(front).cast(), self.bytes.saturating_sub(self.skip + front));
+            (&mut *start.cast(), Rest(rest))
         }
+    }
+}
+
+#[cfg(feature = "std")]
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.is_systems {
+            let layout = std::alloc::Layout::array::<u64>(self.bytes.div_ceil(size_of::<u64>()));
+            // SAFETY: `of_system` made it with this very layout; an object in it is gone before its block.
+            unsafe { std::alloc::dealloc(self.memory, layout.unwrap_unchecked()) };
+        }
+    }
+}
+
+/// What is left of a block, beginning at a multiple of [`ALIGN`].
+#[derive(Debug)]
+pub(crate) struct Rest(&'static mut [MaybeUninit<u8>]);
+
+impl Rest {
+    /// The next `len` elements, each of them `value`. They take the bytes of [`slice_bytes`].
+    pub(crate) fn take<T: Clone>(&mut self, len: usize, value: T) -> Result<&'static mut [T], Fault<'static>> {
+        let slice = self.room::<T>(len)?;
+        for place in &mut *slice {
+            place.write(value.clone());
+        }
+        // SAFETY: all of them were written.
+        Ok(unsafe { core::slice::from_raw_parts_mut(slice.as_mut_ptr().cast::<T>(), len) })
+    }
+
+    /// Puts one value next.
+    pub(crate) fn put<T>(&mut self, value: T) -> Result<&'static mut T, Fault<'static>> {
+        match self.room::<T>(1)? {
+            [place] => Ok(place.write(value)),
+            _ => unreachable!(),
+        }
+    }
+
+    fn room<T>(&mut self, len: usize) -> Result<&'static mut [MaybeUninit<T>], Fault<'static>> {
+        const { assert!(align_of::<T>() <= ALIGN) };
+        let got = self.0.len();
+        let needed = slice_bytes(len, size_of::<T>()).unwrap_or(usize::MAX);
+        let Some((front, rest)) = core::mem::take(&mut self.0).split_at_mut_checked(needed) else {
+            return Err(Fault::TooSmall { what: "params.memory", needed, got });
+        };
+        self.0 = rest;
+        // SAFETY: as many bytes are there, aligned; MaybeUninit may hold anything.
+        Ok(unsafe { core::slice::from_raw_parts_mut(front.as_mut_ptr().cast::<MaybeUninit<T>>(), len) })
+    }
+
+    /// All bytes that are left, as they are.
+    ///
+    /// # Safety
+    /// They hold something: zeros of the system's, or the caller's bytes.
+    pub(crate) unsafe fn bytes(self) -> &'static mut [u8] {
+        // SAFETY: the caller's duty.
+        unsafe { core::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len()) }
     }
 }
 
 /// Bytes of the object itself, to a multiple of [`ALIGN`].
 pub(crate) const fn handle_bytes<T>() -> usize {
     size_of::<Handle<T>>().next_multiple_of(ALIGN)
+}
+
+/// The sum of bytes, each that of a slice; `None` on overflow of any of them.
+pub(crate) fn sum<const N: usize>(slices: [(usize, usize); N]) -> Option<usize> {
+    slices.into_iter().try_fold(0_usize, |sum, (len, size)| sum.checked_add(slice_bytes(len, size)?))
 }
 
 /// Bytes that a block needs so that `bytes` fit behind a `T`, wherever it starts.
@@ -133,7 +190,7 @@ impl<T: Object> Handle<T> {
     where
         T: Sync,
     {
-        // SAFETY: bodies that are `Sync` are never entered, so there is no exclusive reference but that of `take`.
+        // SAFETY: bodies that are `Sync` are entered by `free` alone, so there is no exclusive reference.
         unsafe { &*self.body.get() }
     }
 
@@ -144,16 +201,32 @@ impl<T: Object> Handle<T> {
             Err(_) => Err(Fault::Busy { what: T::NAME }),
         }
     }
+}
 
-    /// Ends the object's life: hands out its body and its memory.
-    ///
-    /// # Safety
-    /// Nobody else has a reference to it.
-    pub(crate) unsafe fn take(&self) -> (T, Block) {
-        self.magic.store(0, Ordering::Release);
-        // SAFETY: the word is gone, so nobody reads the body again.
-        (unsafe { self.body.get().read() }, self.block)
-    }
+/// Writes an object to the front of its block, and where it is to `out`.
+pub(crate) fn put<T: Object, O>(place: &'static mut MaybeUninit<Handle<T>>, block: Block, body: T, out: &mut *mut O) {
+    *out = core::ptr::from_mut(place.write(Handle::new(block, body))).cast();
+}
+
+/// Ends the life of an object and makes the caller's pointer NULL; no pointer, or NULL, is nothing to free. `may_go` has the last
+/// word.
+///
+/// # Safety
+/// As for [`Handle::of`]; `place` is NULL or points to a pointer that nothing else uses, and no call is in the object or begins.
+pub(crate) unsafe fn free<T: Object, O>(place: *mut *mut O, may_go: fn(&T) -> Result<(), Fault<'static>>) -> Result<(), Fault<'static>> {
+    // SAFETY: the caller's duty.
+    let Some(object) = unsafe { place.as_mut() }.filter(|object| !object.is_null()) else { return Ok(()) };
+    // SAFETY: the caller's duty.
+    let handle = unsafe { Handle::<T>::of(*object)? };
+    // A callback of the object must not free what it is called from.
+    may_go(&*handle.enter()?)?;
+    *object = core::ptr::null_mut();
+    handle.magic.store(0, Ordering::Release);
+    // SAFETY: the word is gone, so nobody reads it again.
+    let Handle { block: _block, body, .. } = unsafe { core::ptr::from_ref(handle).read() };
+    // The body goes first: it lies in the block.
+    drop(body);
+    Ok(())
 }
 
 /// A body while a call is in it.

@@ -44,17 +44,25 @@ pub(crate) fn number(isa: Isa) -> kgl_isa {
     NAMES.iter().find(|(_, known, _)| *known == isa).map_or(KGL_ISA_BEST, |(number, ..)| *number)
 }
 
+/// Added to an instruction set: it is taken on the caller's word that the machine has it and that it is switched on, for boards
+/// where no operating system can be asked. If the machine does not have it, the program ends at its first instruction.
+pub const KGL_ISA_ASSUMED: i32 = 0x100;
+
 /// The kernels of a number that C gave.
 pub(crate) fn kernels(isa: i32) -> Result<&'static Kernels, Fault<'static>> {
     if isa == KGL_ISA_BEST as i32 {
         return Ok(Kernels::best());
     }
-    let (_, isa, name) = NAMES.iter().find(|(number, ..)| *number as i32 == isa).ok_or(Fault::Argument {
-        what: "isa",
-        expected: "a number of kgl_isa",
-        got: isa as u64,
-    })?;
-    Kernels::select(*isa).ok_or(Fault::Isa { name: name.to_str().unwrap_or_default() })
+    let named = isa & !KGL_ISA_ASSUMED;
+    let unknown = Fault::Argument { what: "isa", expected: "a number of kgl_isa", got: isa.into() };
+    let (_, set, name) = NAMES.iter().find(|(number, ..)| *number as i32 == named).ok_or(unknown)?;
+    let kernels = if named == isa {
+        Kernels::select(*set)
+    } else {
+        // SAFETY: the caller's word.
+        unsafe { Kernels::assume(*set) }
+    };
+    kernels.ok_or(Fault::Isa { name: name.to_str().unwrap_or_default() })
 }
 
 /// The name that users type, such as `avx2`; `best` for `KGL_ISA_BEST`; NULL for a number that no set has.
@@ -69,7 +77,7 @@ pub extern "C" fn kgl_isa_name(isa: i32) -> *const c_char {
 /// Whether this machine has an instruction set and the library has kernels for it. `KGL_ISA_BEST` and `KGL_ISA_SCALAR` always are.
 #[unsafe(no_mangle)]
 pub extern "C" fn kgl_isa_available(isa: i32) -> bool {
-    kernels(isa).is_ok()
+    isa & KGL_ISA_ASSUMED == 0 && kernels(isa).is_ok()
 }
 
 /// The best instruction set that this machine has.

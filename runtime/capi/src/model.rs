@@ -1,6 +1,8 @@
 //! Models: a file in memory, checked once.
 
 use crate::handle::{self, Block, Handle, Object};
+use crate::log::{Log, kgl_log_fn, kgl_log_level};
+use crate::place::{self, result, slice};
 use crate::sized::{self, Versioned};
 use crate::status::{Fault, caught, kgl_error, kgl_status, report, tell};
 use core::ffi::{CStr, c_char, c_void};
@@ -22,6 +24,10 @@ pub struct kgl_model_params {
     pub memory: *mut c_void,
     /// Bytes of `memory`.
     pub memory_bytes: usize,
+    /// Is told what the model and the objects made from it do, in English; NULL: nobody is.
+    pub log: Option<kgl_log_fn>,
+    /// Handed to `log`.
+    pub log_user: *mut c_void,
 }
 
 // SAFETY: repr(C), the size first.
@@ -30,7 +36,8 @@ unsafe impl Versioned for kgl_model_params {}
 /// Parameters that leave everything to the library.
 #[unsafe(no_mangle)]
 pub extern "C" fn kgl_model_params_default() -> kgl_model_params {
-    kgl_model_params { size: size_of::<kgl_model_params>(), memory: core::ptr::null_mut(), memory_bytes: 0 }
+    let (memory, log_user) = (core::ptr::null_mut(), core::ptr::null_mut());
+    kgl_model_params { size: size_of::<kgl_model_params>(), memory, memory_bytes: 0, log: None, log_user }
 }
 
 /// What a model is.
@@ -51,6 +58,8 @@ pub struct kgl_model_info {
     pub file_bytes: u64,
     /// Bytes of weights that decoding one token reads.
     pub bytes_per_token: u64,
+    /// Entries of the file's metadata, see `kgl_model_meta_at`.
+    pub meta_count: u32,
     /// Whether the file has a tokenizer.
     pub has_tokenizer: bool,
     /// Whether the file has a chat format.
@@ -71,6 +80,7 @@ pub extern "C" fn kgl_model_info_default() -> kgl_model_info {
         layers: 0,
         file_bytes: 0,
         bytes_per_token: 0,
+        meta_count: 0,
         has_tokenizer: false,
         has_chat: false,
     }
@@ -79,8 +89,9 @@ pub extern "C" fn kgl_model_info_default() -> kgl_model_info {
 /// A model and what keeps its bytes.
 pub(crate) struct Loaded {
     pub(crate) model: Model<'static>,
+    pub(crate) log: Log,
     /// Objects made from it that live.
-    pub(crate) children: AtomicUsize,
+    children: AtomicUsize,
     #[cfg(feature = "std")]
     _map: Option<kinglet::map::MappedFile>,
 }
@@ -88,6 +99,36 @@ pub(crate) struct Loaded {
 impl Object for Loaded {
     const MAGIC: u32 = u32::from_le_bytes(*b"KGLm");
     const NAME: &'static str = "model";
+}
+
+/// A model as an object has it that was made from it: as long as there is one, the model is not freed.
+pub(crate) struct Parent(&'static Handle<Loaded>);
+
+impl Parent {
+    /// The model behind a pointer of C's.
+    ///
+    /// # Safety
+    /// As for [`Handle::of`], with a model that is not freed before this goes.
+    pub(crate) unsafe fn of(model: *const kgl_model) -> Result<Self, Fault<'static>> {
+        // SAFETY: the caller's duty.
+        let model: &'static Handle<Loaded> = unsafe { Handle::of(model)? };
+        model.shared().children.fetch_add(1, Ordering::AcqRel);
+        Ok(Self(model))
+    }
+
+    pub(crate) fn model(&self) -> &'static Model<'static> {
+        &self.0.shared().model
+    }
+
+    pub(crate) fn log(&self) -> Log {
+        self.0.shared().log
+    }
+}
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        self.0.shared().children.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 const BYTES: usize = match handle::block_bytes::<Loaded>(0) {
@@ -99,17 +140,6 @@ const BYTES: usize = match handle::block_bytes::<Loaded>(0) {
 #[unsafe(no_mangle)]
 pub extern "C" fn kgl_model_bytes() -> usize {
     BYTES
-}
-
-/// Where a call returns an object; NULL until it succeeds.
-///
-/// # Safety
-/// `out` is NULL or points to a pointer that nothing else uses.
-pub(crate) unsafe fn result<'a, O>(out: *mut *mut O, what: &'static str) -> Result<&'a mut *mut O, Fault<'static>> {
-    // SAFETY: the caller's duty.
-    let out = unsafe { out.as_mut() }.ok_or(Fault::Null { what })?;
-    *out = core::ptr::null_mut();
-    Ok(out)
 }
 
 /// Opens a model file. It is mapped and used in place; it must not be changed or cut while the model lives.
@@ -197,27 +227,6 @@ pub unsafe extern "C" fn kgl_model_from_memory(
     unsafe { report(error, body) }
 }
 
-/// `len` elements of the caller's; NULL is allowed for none.
-///
-/// # Safety
-/// `data` is NULL or points to as many, which do not change during the call.
-pub(crate) unsafe fn slice<'a, T>(data: *const T, len: usize, what: &'static str) -> Result<&'a [T], Fault<'static>> {
-    if len == 0 {
-        return Ok(&[]);
-    }
-    if data.is_null() {
-        return Err(Fault::Null { what });
-    }
-    if !data.is_aligned() {
-        return Err(Fault::Misaligned { what, expected: align_of::<T>() });
-    }
-    if len > isize::MAX as usize / size_of::<T>() {
-        return Err(Fault::Argument { what, expected: "a length that fits the address space", got: len as u64 });
-    }
-    // SAFETY: the caller's duty.
-    Ok(unsafe { core::slice::from_raw_parts(data, len) })
-}
-
 unsafe fn make(
     bytes: &'static [u8],
     #[cfg(feature = "std")] map: Option<kinglet::map::MappedFile>,
@@ -226,44 +235,33 @@ unsafe fn make(
 ) -> Result<(), Fault<'static>> {
     let loaded = Loaded {
         model: Model::new(bytes).map_err(Fault::Model)?,
+        log: Log::new(params.log, params.log_user),
         children: AtomicUsize::new(0),
         #[cfg(feature = "std")]
         _map: map,
     };
     // SAFETY: the caller's duty.
     let block = unsafe { Block::new(params.memory, params.memory_bytes, BYTES, "params.memory")? };
-    // SAFETY: the caller's duty.
+    // SAFETY: the block is new and was made for one.
     let (place, _) = unsafe { block.split::<Loaded>() };
-    *out = core::ptr::from_mut(place.write(Handle::new(block, loaded))).cast();
+    let (log, model) = (loaded.log, loaded.model);
+    handle::put(place, block, loaded, out);
+    let (layers, bytes) = (model.spec().stack().len(), model.container().bytes().len());
+    log.tell(kgl_log_level::KGL_LOG_INFO, &format_args!("model: {layers} layers, vocabulary of {}, {bytes} bytes", model.spec().vocab));
     Ok(())
 }
 
 /// Frees a model and makes the caller's pointer NULL. `model` or `*model` may be NULL.
 ///
-/// While sessions made from it live it is not freed: `KGL_ERROR_IN_USE`.
+/// While objects made from it live it is not freed: `KGL_ERROR_IN_USE`. `error` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kgl_model_free(model: *mut *mut kgl_model, error: *mut kgl_error) -> kgl_status {
-    let body = || {
-        // SAFETY: the caller's duty.
-        let Some(model) = unsafe { model.as_mut() }.filter(|model| !model.is_null()) else { return Ok(()) };
-        // SAFETY: the caller's duty.
-        let handle = unsafe { Handle::<Loaded>::of(*model)? };
-        let children = handle.shared().children.load(Ordering::Acquire);
-        if children > 0 {
-            return Err(Fault::InUse { children });
-        }
-        *model = core::ptr::null_mut();
-        let block = {
-            // SAFETY: no object of it lives, and that no other thread is about to make one is the caller's duty.
-            let (_loaded, block) = unsafe { handle.take() };
-            block
-        };
-        // SAFETY: as above.
-        unsafe { block.free() };
-        Ok(())
+    let may_go = |model: &Loaded| match model.children.load(Ordering::Acquire) {
+        0 => Ok(()),
+        children => Err(Fault::InUse { children }),
     };
     // SAFETY: the caller's duty.
-    unsafe { report(error, body) }
+    unsafe { report(error, || handle::free(model, may_go)) }
 }
 
 /// Tells what a model is. `out` is made by `kgl_model_info_default()`.
@@ -280,12 +278,62 @@ pub unsafe extern "C" fn kgl_model_get_info(model: *const kgl_model, out: *mut k
             layers: spec.stack().len() as u32,
             file_bytes: container.bytes().len() as u64,
             bytes_per_token: model.bytes_per_token(),
+            meta_count: container.meta().count() as u32,
             has_tokenizer: model.tokenizer().is_some(),
             has_chat: !container.section(kinglet::format::Section::Chat).is_empty(),
             ..kgl_model_info_default()
         };
         // SAFETY: the caller's duty.
         unsafe { sized::write(out, "info", info) }
+    };
+    // SAFETY: the caller's duty.
+    unsafe { report(error, body) }
+}
+
+/// Reads entry `index` of the file's metadata: `*key_bytes` bytes of UTF-8 at `*key`, `*value_bytes` at `*value`, in the file,
+/// as long as the model lives. No 0 ends them. Any of the four may be NULL. Beyond the last: `KGL_ERROR_NOT_FOUND`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kgl_model_meta_at(
+    model: *const kgl_model,
+    index: usize,
+    key: *mut *const c_char,
+    key_bytes: *mut usize,
+    value: *mut *const c_char,
+    value_bytes: *mut usize,
+    error: *mut kgl_error,
+) -> kgl_status {
+    let body = || {
+        // SAFETY: the caller's duty.
+        let mut entries = unsafe { Handle::<Loaded>::of(model)? }.shared().model.container().meta();
+        let (k, v) = entries.nth(index).ok_or(Fault::NotFound { what: "metadata" })?;
+        // SAFETY: the caller's duty.
+        unsafe {
+            place::tell_text(key, key_bytes, k);
+            place::tell_text(value, value_bytes, v);
+        }
+        Ok(())
+    };
+    // SAFETY: the caller's duty.
+    unsafe { report(error, body) }
+}
+
+/// Reads the metadata of `key`, such as `name`: `*value_bytes` bytes of UTF-8 at `*value`, in the file, as long as the model lives. No
+/// 0 ends them. Without such an entry: `KGL_ERROR_NOT_FOUND`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kgl_model_meta(
+    model: *const kgl_model,
+    key: *const c_char,
+    value: *mut *const c_char,
+    value_bytes: *mut usize,
+    error: *mut kgl_error,
+) -> kgl_status {
+    let body = || {
+        // SAFETY: the caller's duty.
+        let (model, key) = unsafe { (Handle::<Loaded>::of(model)?, place::text(key, place::KGL_TERMINATED, "key")?) };
+        let found = model.shared().model.container().meta_value(key).ok_or(Fault::NotFound { what: "metadata" })?;
+        // SAFETY: the caller's duty.
+        unsafe { place::tell_text(value, value_bytes, found) };
+        Ok(())
     };
     // SAFETY: the caller's duty.
     unsafe { report(error, body) }

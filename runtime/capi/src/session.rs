@@ -2,12 +2,12 @@
 
 use crate::handle::{self, Block, Entered, Handle, Object};
 use crate::isa::{self, kgl_isa};
-use crate::model::{Loaded, kgl_model, result, slice};
+use crate::log::kgl_log_level;
+use crate::model::{Loaded, Parent, kgl_model};
+use crate::place::{self, result, slice, slice_mut};
 use crate::sized::{self, Versioned};
 use crate::status::{Fault, kgl_error, kgl_status, report};
 use core::ffi::c_void;
-use core::mem::MaybeUninit;
-use core::sync::atomic::Ordering;
 use kinglet::kv::CacheType;
 use kinglet::session::state::StateError;
 use kinglet::session::{Options, Plan, Pooling, Session};
@@ -63,7 +63,7 @@ pub struct kgl_session_params {
     pub batch: usize,
     /// A number of `kgl_cache`.
     pub cache: i32,
-    /// A number of `kgl_isa`.
+    /// A number of `kgl_isa`; with `KGL_ISA_ASSUMED` added, on the caller's word that the machine has it.
     pub isa: i32,
     /// Threads, the caller's included; 0: one for each core. Without an operating system, or with `run`, the caller's alone.
     pub threads: usize,
@@ -210,7 +210,11 @@ impl Crew {
         if params.threads != 1 {
             const MOST: usize = 1024;
             if params.threads > MOST {
-                return Err(Fault::Argument { what: "params.threads", expected: "at most 1024", got: params.threads as u64 });
+                return Err(Fault::Argument {
+                    what: "params.threads",
+                    expected: "at most 1024",
+                    got: params.threads.try_into().unwrap_or(i64::MAX),
+                });
             }
             let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             let threads = if params.threads == 0 { cores().min(MOST) } else { params.threads };
@@ -229,15 +233,47 @@ impl Crew {
     }
 }
 
-/// A session and what it borrows.
-struct Talk {
-    session: Session<'static, 'static>,
-    model: &'static Handle<Loaded>,
+/// A crew in a session's own block, before the arena.
+struct OwnCrew(*mut Crew);
+
+impl OwnCrew {
+    fn workers(&self) -> &'static dyn Workers {
+        // SAFETY: it lives as long as this, which the session's object keeps until the session is gone.
+        unsafe { (*self.0).workers() }
+    }
+}
+
+impl Drop for OwnCrew {
+    fn drop(&mut self) {
+        // SAFETY: `kgl_session_new` wrote it, and the session that used it is gone: it stands before this in `Talk`.
+        unsafe { self.0.drop_in_place() }
+    }
+}
+
+/// A session and what it borrows. What is borrowed goes last.
+pub(crate) struct Talk {
+    pub(crate) session: Session<'static, 'static>,
     isa: kgl_isa,
     progress: Option<kgl_progress_fn>,
     progress_user: *mut c_void,
-    /// Lies before the arena, in the session's own block.
-    crew: *mut Crew,
+    crew: OwnCrew,
+    pub(crate) parent: Parent,
+}
+
+impl Talk {
+    /// Runs tokens, asking the caller's progress function after each batch.
+    pub(crate) fn prefill(&mut self, tokens: &[TokenId]) -> Result<(), Fault<'static>> {
+        let (progress, user) = (self.progress, self.progress_user);
+        let mut go_on = |done| match progress {
+            // SAFETY: the caller's word for its own function.
+            Some(progress) => unsafe { progress(user, done, tokens.len()) == 0 },
+            None => true,
+        };
+        match self.session.prefill_while(tokens, &mut go_on).map_err(Fault::Session)? {
+            done if done == tokens.len() => Ok(()),
+            done => Err(Fault::Cancelled { done, of: tokens.len() }),
+        }
+    }
 }
 
 impl Object for Talk {
@@ -245,19 +281,17 @@ impl Object for Talk {
     const NAME: &'static str = "session";
 }
 
-/// Bytes of the crew, to a multiple of the block's alignment.
-const CREW_BYTES: usize = size_of::<Crew>().next_multiple_of(handle::ALIGN);
-
 fn plan(model: &kinglet::model::Model<'_>, params: &kgl_session_params) -> Result<(Plan, usize), Fault<'static>> {
     let cache = match params.cache {
         cache if cache == kgl_cache::KGL_CACHE_I8 as i32 => CacheType::I8,
         cache if cache == kgl_cache::KGL_CACHE_F32 as i32 => CacheType::F32,
-        got => return Err(Fault::Argument { what: "params.cache", expected: "a number of kgl_cache", got: got as u64 }),
+        got => return Err(Fault::Argument { what: "params.cache", expected: "a number of kgl_cache", got: got.into() }),
     };
     let context = if params.context == 0 { model.spec().context as usize } else { params.context };
     let plan = Plan::new(model.spec(), Options { context, batch: params.batch, cache, logit_rows: 1 }).map_err(Fault::Plan)?;
     // The object, the crew and the arena lie one behind the other.
-    let bytes = plan.arena_bytes().checked_add(CREW_BYTES).and_then(handle::block_bytes::<Talk>);
+    let bytes = handle::sum([(1, size_of::<Crew>())]).and_then(|crew| plan.arena_bytes().checked_add(crew));
+    let bytes = bytes.and_then(handle::block_bytes::<Talk>);
     let bytes = bytes.filter(|bytes| *bytes <= isize::MAX as usize);
     bytes.map(|bytes| (plan, bytes)).ok_or(Fault::Plan(kinglet::session::PlanError::TooLarge))
 }
@@ -294,30 +328,31 @@ pub unsafe extern "C" fn kgl_session_new(
     let body = || {
         // SAFETY: the caller's duty.
         let out = unsafe { result(out, "out")? };
-        // SAFETY: the caller's duty; the model outlives the session, which is counted in it.
-        let model: &'static Handle<Loaded> = unsafe { Handle::of(model)? };
+        // SAFETY: the caller's duty.
+        let parent = unsafe { Parent::of(model)? };
         // SAFETY: the caller's duty.
         let params = unsafe { sized::read(params, "params", kgl_session_params_default())? };
         let kernels = isa::kernels(params.isa)?;
-        let (plan, bytes) = plan(&model.shared().model, &params)?;
-        let crew = Crew::new(&params)?;
+        let (plan, bytes) = plan(parent.model(), &params)?;
         // SAFETY: the caller's duty.
         let block = unsafe { Block::new(params.memory, params.memory_bytes, bytes, "params.memory")? };
-        // SAFETY: the block is new.
-        let (place, rest) = unsafe { block.split::<Talk>() };
-        let (front, arena) = rest.split_at_mut(CREW_BYTES);
-        // SAFETY: the block begins aligned, and so does what follows the object; it has room for a crew.
-        let crew_place = unsafe { &mut *front.as_mut_ptr().cast::<MaybeUninit<Crew>>() };
-        let crew = core::ptr::from_mut(crew_place.write(crew));
-        // SAFETY: bytes of the system's are zeroed, and those of the caller's are what the caller says: bytes.
-        let arena = unsafe { core::slice::from_raw_parts_mut(arena.as_mut_ptr().cast::<u8>(), arena.len()) };
-        // SAFETY: the crew stays where it is until the session is gone.
-        let workers = unsafe { (*crew).workers() };
-        let session = Session::new(&model.shared().model, &plan, arena, kernels, workers).map_err(Fault::Session)?;
-        model.shared().children.fetch_add(1, Ordering::AcqRel);
+        // SAFETY: the block is new and was made for one.
+        let (place, mut rest) = unsafe { block.split::<Talk>() };
+        let crew = OwnCrew(rest.put(Crew::new(&params)?)?);
+        // SAFETY: the system's bytes are zeros, and the caller's hold something.
+        let arena = unsafe { rest.bytes() };
+        let session = Session::new(parent.model(), &plan, arena, kernels, crew.workers()).map_err(Fault::Session)?;
+        let (log, isa, threads, made_for) = (parent.log(), kernels.isa, crew.workers().count(), parent.model().spec().context);
         let kgl_session_params { progress, progress_user, .. } = params;
-        let talk = Talk { session, model, isa: isa::number(kernels.isa), progress, progress_user, crew };
-        *out = core::ptr::from_mut(place.write(Handle::new(block, talk))).cast();
+        handle::put(place, block, Talk { session, isa: isa::number(isa), progress, progress_user, crew, parent }, out);
+        let Options { context, batch, .. } = plan.options();
+        let what = format_args!("session: {isa}, {threads} threads, {context} positions, batches of {batch}, {bytes} bytes");
+        log.tell(kgl_log_level::KGL_LOG_INFO, &what);
+        if context > made_for as usize {
+            let what =
+                format_args!("session: {context} positions asked for; the model was made for {made_for}, text gets worse after these");
+            log.tell(kgl_log_level::KGL_LOG_WARNING, &what);
+        }
         Ok(())
     };
     // SAFETY: the caller's duty.
@@ -327,38 +362,20 @@ pub unsafe extern "C" fn kgl_session_new(
 /// Frees a session and makes the caller's pointer NULL. `session` or `*session` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kgl_session_free(session: *mut *mut kgl_session, error: *mut kgl_error) -> kgl_status {
-    let body = || {
-        // SAFETY: the caller's duty.
-        let Some(session) = unsafe { session.as_mut() }.filter(|session| !session.is_null()) else { return Ok(()) };
-        // SAFETY: the caller's duty.
-        let handle = unsafe { Handle::<Talk>::of(*session)? };
-        // A callback of the session must not free what it is called from.
-        drop(handle.enter()?);
-        *session = core::ptr::null_mut();
-        // SAFETY: no call is in it, and none will be: that is the caller's duty.
-        let (talk, block) = unsafe { handle.take() };
-        let Talk { model, crew, .. } = talk;
-        // SAFETY: `kgl_session_new` wrote it, and the session that used it is gone.
-        unsafe { crew.drop_in_place() };
-        model.shared().children.fetch_sub(1, Ordering::AcqRel);
-        // SAFETY: nothing in it is used any more.
-        unsafe { block.free() };
-        Ok(())
-    };
     // SAFETY: the caller's duty.
-    unsafe { report(error, body) }
+    unsafe { report(error, || handle::free(session, |_: &Talk| Ok(()))) }
 }
 
 /// # Safety
 /// As for [`Handle::of`].
-unsafe fn enter<'a>(session: *const kgl_session) -> Result<Entered<'a, Talk>, Fault<'static>> {
+pub(crate) unsafe fn enter<'a>(session: *const kgl_session) -> Result<Entered<'a, Talk>, Fault<'static>> {
     // SAFETY: the caller's duty.
     unsafe { Handle::<Talk>::of(session)? }.enter()
 }
 
 /// # Safety
 /// As for [`slice`].
-unsafe fn tokens<'a>(tokens: *const kgl_token, count: usize) -> Result<&'a [TokenId], Fault<'static>> {
+pub(crate) unsafe fn tokens<'a>(tokens: *const kgl_token, count: usize) -> Result<&'a [TokenId], Fault<'static>> {
     // SAFETY: a TokenId is the number and nothing else.
     unsafe { slice(tokens.cast::<TokenId>(), count, "tokens") }
 }
@@ -373,9 +390,7 @@ pub unsafe extern "C" fn kgl_session_get_info(
     let body = || {
         // SAFETY: the caller's duty.
         let talk = unsafe { enter(session)? };
-        // SAFETY: the crew lives as long as the session.
-        let threads = unsafe { &*talk.crew }.workers().count();
-        let (session, isa) = (&talk.session, talk.isa);
+        let (session, isa, threads) = (&talk.session, talk.isa, talk.crew.workers().count());
         let (position, context, has_logits) = (session.position(), session.context(), session.logits().is_some());
         let info = kgl_session_info { position, context, isa, threads, has_logits, ..kgl_session_info_default() };
         // SAFETY: the caller's duty.
@@ -399,16 +414,7 @@ pub unsafe extern "C" fn kgl_session_prefill(
     let body = || {
         // SAFETY: the caller's duty.
         let (mut talk, tokens) = unsafe { (enter(session)?, self::tokens(tokens, count)?) };
-        let (progress, user) = (talk.progress, talk.progress_user);
-        let mut go_on = |done| match progress {
-            // SAFETY: the caller's word for its own function.
-            Some(progress) => unsafe { progress(user, done, tokens.len()) == 0 },
-            None => true,
-        };
-        match talk.session.prefill_while(tokens, &mut go_on).map_err(Fault::Session)? {
-            done if done == tokens.len() => Ok(()),
-            done => Err(Fault::Cancelled { done, of: tokens.len() }),
-        }
+        talk.prefill(tokens)
     };
     // SAFETY: the caller's duty.
     unsafe { report(error, body) }
@@ -434,13 +440,11 @@ pub unsafe extern "C" fn kgl_session_logits(
 ) -> kgl_status {
     let body = || {
         // SAFETY: the caller's duty.
-        let (out, talk) = unsafe { (logits.as_mut().ok_or(Fault::Null { what: "logits" })?, enter(session)?) };
+        let (out, talk) = unsafe { (place::place(logits, "logits")?, enter(session)?) };
         let logits = talk.session.logits().ok_or(Fault::NoLogits)?;
         *out = logits.as_ptr();
         // SAFETY: the caller's duty.
-        if let Some(count) = unsafe { count.as_mut() } {
-            *count = logits.len();
-        }
+        unsafe { place::tell(count, logits.len()) };
         Ok(())
     };
     // SAFETY: the caller's duty.
@@ -465,9 +469,9 @@ pub unsafe extern "C" fn kgl_session_embed(
         let pooling = match pooling {
             pooling if pooling == kgl_pooling::KGL_POOLING_LAST as i32 => Pooling::Last,
             pooling if pooling == kgl_pooling::KGL_POOLING_MEAN as i32 => Pooling::Mean,
-            got => return Err(Fault::Argument { what: "pooling", expected: "a number of kgl_pooling", got: got as u64 }),
+            got => return Err(Fault::Argument { what: "pooling", expected: "a number of kgl_pooling", got: got.into() }),
         };
-        let needed = talk.model.shared().model.spec().hidden as usize;
+        let needed = talk.parent.model().spec().hidden as usize;
         if out_count < needed {
             return Err(Fault::TooSmall { what: "out", needed, got: out_count });
         }
@@ -477,17 +481,6 @@ pub unsafe extern "C" fn kgl_session_embed(
     };
     // SAFETY: the caller's duty.
     unsafe { report(error, body) }
-}
-
-/// As [`slice`], to write to.
-///
-/// # Safety
-/// As for [`slice`], and nothing else uses the elements, which hold values of the type.
-unsafe fn slice_mut<'a, T>(data: *mut T, len: usize, what: &'static str) -> Result<&'a mut [T], Fault<'static>> {
-    // SAFETY: the caller's duty.
-    let checked = unsafe { slice(data.cast_const(), len, what)? }.len();
-    // SAFETY: as above; for none any aligned address will do.
-    Ok(if checked == 0 { &mut [] } else { unsafe { core::slice::from_raw_parts_mut(data, checked) } })
 }
 
 /// Goes back to `position`, forgetting what follows. 0 is always possible; where a sliding window has moved on, less else is.
@@ -513,7 +506,7 @@ pub unsafe extern "C" fn kgl_session_save(
 ) -> kgl_status {
     let body = || {
         // SAFETY: the caller's duty.
-        let (bytes, talk) = unsafe { (bytes.as_mut().ok_or(Fault::Null { what: "bytes" })?, enter(session)?) };
+        let (bytes, talk) = unsafe { (place::place(bytes, "bytes")?, enter(session)?) };
         *bytes = talk.session.state_bytes();
         // SAFETY: the caller's duty.
         let out = unsafe { slice_mut(out.cast::<u8>(), out_bytes, "out")? };

@@ -4,8 +4,10 @@ use crate::sized::Versioned;
 use core::ffi::{CStr, c_char};
 use core::fmt::{Display, Write};
 use kinglet::model::ModelError;
+use kinglet::sampler::SamplerError;
 use kinglet::session::state::StateError;
 use kinglet::session::{PlanError, SessionError};
+use kinglet::tokenizer::chat::ChatError;
 
 /// How a call ended. The numbers never change; new ones may come.
 #[repr(i32)]
@@ -55,13 +57,23 @@ pub enum kgl_status {
     KGL_ERROR_UNSUPPORTED = 20,
     /// A mistake in this library. Please report it.
     KGL_ERROR_INTERNAL = 21,
+    /// The model's file has no tokenizer, or no chat format.
+    KGL_ERROR_NO_TOKENIZER = 22,
+    /// A text is not UTF-8.
+    KGL_ERROR_UTF8 = 23,
+    /// A text, or a list, is longer than was planned for, or than is possible at all.
+    KGL_ERROR_TOO_LONG = 24,
+    /// The model's chat format has no such conversation.
+    KGL_ERROR_CHAT = 25,
+    /// There is no such entry or token.
+    KGL_ERROR_NOT_FOUND = 26,
 }
 
 use kgl_status::*;
 
 impl kgl_status {
     /// Every code.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         KGL_OK,
         KGL_ERROR_NULL,
         KGL_ERROR_ARGUMENT,
@@ -84,6 +96,11 @@ impl kgl_status {
         KGL_ERROR_CANCELLED,
         KGL_ERROR_UNSUPPORTED,
         KGL_ERROR_INTERNAL,
+        KGL_ERROR_NO_TOKENIZER,
+        KGL_ERROR_UTF8,
+        KGL_ERROR_TOO_LONG,
+        KGL_ERROR_CHAT,
+        KGL_ERROR_NOT_FOUND,
     ];
 
     const fn text(self) -> &'static CStr {
@@ -110,6 +127,11 @@ impl kgl_status {
             KGL_ERROR_CANCELLED => c"ended by a callback",
             KGL_ERROR_UNSUPPORTED => c"not in this build of the library",
             KGL_ERROR_INTERNAL => c"a mistake in the library",
+            KGL_ERROR_NO_TOKENIZER => c"the model has no tokenizer or chat format",
+            KGL_ERROR_UTF8 => c"the text is not UTF-8",
+            KGL_ERROR_TOO_LONG => c"the text or list is too long",
+            KGL_ERROR_CHAT => c"not a conversation of this model",
+            KGL_ERROR_NOT_FOUND => c"not found",
         }
     }
 }
@@ -154,9 +176,14 @@ pub(crate) enum Fault<'a> {
     Argument {
         what: &'static str,
         expected: &'static str,
-        got: u64,
+        got: i64,
     },
     Size {
+        what: &'static str,
+        expected: usize,
+        got: usize,
+    },
+    Length {
         what: &'static str,
         expected: usize,
         got: usize,
@@ -188,6 +215,23 @@ pub(crate) enum Fault<'a> {
     Session(SessionError),
     State(StateError),
     NoLogits,
+    Sampler(SamplerError),
+    NoTokenizer {
+        what: &'static str,
+    },
+    Utf8 {
+        what: &'static str,
+        at: usize,
+    },
+    TooLong {
+        what: &'static str,
+        most: usize,
+        got: usize,
+    },
+    Chat(ChatError),
+    NotFound {
+        what: &'static str,
+    },
     Isa {
         name: &'static str,
     },
@@ -216,7 +260,7 @@ impl Fault<'_> {
     pub(crate) fn status(&self) -> kgl_status {
         match self {
             Self::Null { .. } => KGL_ERROR_NULL,
-            Self::Argument { .. } | Self::Misaligned { .. } => KGL_ERROR_ARGUMENT,
+            Self::Argument { .. } | Self::Length { .. } | Self::Misaligned { .. } => KGL_ERROR_ARGUMENT,
             Self::Size { .. } => KGL_ERROR_SIZE,
             Self::Handle { .. } => KGL_ERROR_HANDLE,
             Self::Busy { .. } => KGL_ERROR_BUSY,
@@ -234,6 +278,13 @@ impl Fault<'_> {
             Self::State(StateError::TooSmall { .. }) => KGL_ERROR_TOO_SMALL,
             Self::State(_) => KGL_ERROR_STATE,
             Self::NoLogits => KGL_ERROR_NO_LOGITS,
+            Self::Sampler(_) => KGL_ERROR_ARGUMENT,
+            Self::NoTokenizer { .. } => KGL_ERROR_NO_TOKENIZER,
+            Self::Utf8 { .. } => KGL_ERROR_UTF8,
+            Self::TooLong { .. } => KGL_ERROR_TOO_LONG,
+            Self::Chat(ChatError::Unsupported { .. } | ChatError::EmptyContent { .. }) => KGL_ERROR_CHAT,
+            Self::Chat(_) => KGL_ERROR_FORMAT,
+            Self::NotFound { .. } => KGL_ERROR_NOT_FOUND,
             Self::Isa { .. } => KGL_ERROR_ISA,
             Self::Cancelled { .. } => KGL_ERROR_CANCELLED,
             Self::Unsupported { .. } => KGL_ERROR_UNSUPPORTED,
@@ -256,6 +307,7 @@ impl Display for Fault<'_> {
             Self::Size { what, expected, got } => {
                 write!(f, "{what}.size: expected {expected}, got {got}; the struct's _default() sets it")
             }
+            Self::Length { what, expected, got } => write!(f, "{what}: expected {expected} of them, got {got}"),
             Self::Handle { what } => write!(f, "{what}: expected a living {what}, got something else or a freed one"),
             Self::Busy { what } => write!(f, "{what}: in use by another thread, or by the call whose callback this is"),
             Self::InUse { children } => write!(f, "model: {children} objects made from it are not freed yet"),
@@ -267,6 +319,12 @@ impl Display for Fault<'_> {
             Self::Session(e) => e.fmt(f),
             Self::State(e) => e.fmt(f),
             Self::NoLogits => f.write_str("no logits: nothing was evaluated since the position moved"),
+            Self::Sampler(e) => e.fmt(f),
+            Self::NoTokenizer { what } => write!(f, "the model's file has no {what}"),
+            Self::Utf8 { what, at } => write!(f, "{what}: expected UTF-8, which it is not from byte {at} on"),
+            Self::TooLong { what, most, got } => write!(f, "{what}: expected at most {most}, got {got}"),
+            Self::Chat(e) => e.fmt(f),
+            Self::NotFound { what } => write!(f, "{what}: there is no such"),
             Self::Isa { name } => write!(f, "isa: this machine has no {name}"),
             Self::Cancelled { done, of } => write!(f, "the progress callback ended it after {done} of {of} tokens"),
             Self::Unsupported { what } => write!(f, "{what}: this library was built for machines without an operating system"),

@@ -21,6 +21,18 @@ impl Pcg32 {
         random
     }
 
+    /// A generator where another one stood, by its [`state`](Self::state).
+    #[must_use]
+    pub const fn from_state(state: u64) -> Self {
+        Self { state }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub const fn state(&self) -> u64 {
+        self.state
+    }
+
     /// The next 32 bits.
     pub fn next_u32(&mut self) -> u32 {
         let old = self.state;
@@ -46,6 +58,14 @@ mod tests {
         let mut random = Pcg32::new(42);
         let expected = [0xa15c_02b7, 0x7b47_f409, 0xba1d_3330, 0x83d2_f293, 0xbfa4_784b, 0xcbed_606e];
         assert_eq!(expected.map(|_| random.next_u32()), expected);
+    }
+
+    #[test]
+    fn a_state_goes_on() {
+        let mut random = Pcg32::new(42);
+        random.next_u32();
+        let mut other = Pcg32::from_state(random.state());
+        assert_eq!([0; 9].map(|_| other.next_u32()), [0; 9].map(|_| random.next_u32()));
     }
 
     #[test]

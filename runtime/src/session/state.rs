@@ -18,6 +18,7 @@
 //! where there are as many.
 
 use super::{Options, Session};
+use crate::fnv::{self, fnv1a};
 use crate::format::DIGEST_BYTES;
 use crate::kv::{CacheType, Geometry};
 use crate::spec::Spec;
@@ -50,7 +51,7 @@ pub enum StateError {
     Field {
         /// Which.
         field: &'static str,
-        /// What it must be; of positions, at most.
+        /// What it must be; of positions, at most, of a position in a window, at least.
         expected: u64,
         /// What it is.
         got: u64,
@@ -59,16 +60,19 @@ pub enum StateError {
     Model,
     /// A byte has changed.
     Checksum,
+    /// A key or value is -128, which no session stores: kernels would not agree on it.
+    Quant,
 }
 
 impl core::fmt::Display for StateError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::TooSmall { needed, got } => write!(f, "the buffer has {got} bytes, the state needs {needed}"),
-            Self::Magic => f.write_str("not a session's state"),
+            Self::Magic => f.write_str("not a saved state, or one of another kind"),
             Self::Field { field, expected, got } => write!(f, "state: {field}: expected {expected}, got {got}"),
             Self::Model => f.write_str("the state of another model"),
             Self::Checksum => f.write_str("state: the checksum is wrong: a byte has changed"),
+            Self::Quant => f.write_str("state: cache: expected -127 to 127, got -128"),
         }
     }
 }
@@ -92,7 +96,7 @@ impl Session<'_, '_> {
         let (header, body) = state.split_at_mut(HEADER_BYTES);
         header.copy_from_slice(&self.header(self.position, self.stored));
         let mut at = 0;
-        parts(self.model.spec(), &self.options, self.stored, &mut |part| {
+        parts(self.model.spec(), &self.options, self.stored, &mut |part, _| {
             let len = part.len();
             body[at..at + len].copy_from_slice(&self.memory.cache[part]);
             at += len;
@@ -131,6 +135,10 @@ impl Session<'_, '_> {
             }
         }
         let (position, stored) = (position as usize, stored as usize);
+        let least = self.least_position(stored);
+        if position < least && position > 0 {
+            return Err(StateError::Field { field: "position in a window", expected: least as u64, got: position as u64 });
+        }
         let body_bytes = self.body_bytes(stored) as u64;
         for (field, got) in [("bytes of the cache", u64_at(32)), ("bytes after the header", body.len() as u64)] {
             if got != body_bytes {
@@ -140,8 +148,17 @@ impl Session<'_, '_> {
         if checksum(state) != u64_at(CHECKSUM.start) || header[DIGEST.end..] != expected[DIGEST.end..] {
             return Err(StateError::Checksum);
         }
+        let (mut at, mut is_sound) = (0, true);
+        parts(self.model.spec(), &self.options, stored, &mut |part, is_quants| {
+            let next = at + part.len();
+            is_sound &= !is_quants || !body[at..next].contains(&i8::MIN.cast_unsigned());
+            at = next;
+        });
+        if !is_sound {
+            return Err(StateError::Quant);
+        }
         let (mut at, cache) = (0, &mut *self.memory.cache);
-        parts(self.model.spec(), &self.options, stored, &mut |part| {
+        parts(self.model.spec(), &self.options, stored, &mut |part, _| {
             let len = part.len();
             cache[part].copy_from_slice(&body[at..at + len]);
             at += len;
@@ -171,20 +188,21 @@ impl Session<'_, '_> {
     /// No more than the cache has.
     fn body_bytes(&self, stored: usize) -> usize {
         let mut bytes = 0;
-        parts(self.model.spec(), &self.options, stored, &mut |part| bytes += part.len());
+        parts(self.model.spec(), &self.options, stored, &mut |part, _| bytes += part.len());
         bytes
     }
 }
 
-/// Shows `each` where in the cache the blocks are that hold the first `stored` positions, or what a window keeps of them.
-fn parts(spec: &Spec<'_>, options: &Options, stored: usize, each: &mut dyn FnMut(Range<usize>)) {
+/// Shows `each` where in the cache the blocks are that hold the first `stored` positions, or what a window keeps of them, and
+/// whether that is int8.
+fn parts(spec: &Spec<'_>, options: &Options, stored: usize, each: &mut dyn FnMut(Range<usize>, bool)) {
     let mut start = 0;
     let stack = spec.stack();
     for layer in 0..stack.len() {
         let geometry = Geometry::new(stack.block(layer), options.context, options.batch, options.cache);
         for _ in 0..geometry.heads {
-            for part in geometry.used(stored) {
-                each(start + part.start..start + part.end);
+            for (i, part) in geometry.used(stored).into_iter().enumerate() {
+                each(start + part.start..start + part.end, i < 2 && options.cache == CacheType::I8);
             }
             // The plan summed these without overflow.
             start += geometry.head_bytes().unwrap_or(0);
@@ -192,10 +210,8 @@ fn parts(spec: &Spec<'_>, options: &Options, stored: usize, each: &mut dyn FnMut
     }
 }
 
-/// FNV-1a, 64 bits, of a state whose checksum counts as zeros.
+/// FNV-1a of a state whose checksum counts as zeros.
 fn checksum(state: &[u8]) -> u64 {
-    let hash = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     let (before, after) = (&state[..CHECKSUM.start], &state[CHECKSUM.end..]);
-    let start = before.iter().chain(&[0; 8]).fold(0xcbf2_9ce4_8422_2325_u64, hash);
-    after.iter().fold(start, hash)
+    fnv1a(fnv::START, before.iter().chain(&[0; 8]).chain(after).copied())
 }

@@ -4,20 +4,52 @@
 
 use super::unicode_tables as tables;
 
-fn in_ranges(ranges: &[(u32, u32)], character: char) -> bool {
-    let code = character as u32;
-    let after = ranges.partition_point(|&(first, _)| first <= code);
-    after > 0 && code <= ranges[after - 1].1
+/// Bits under a range's first code.
+const UNDER: u32 = 11;
+
+/// The last range that begins at or before `code`.
+fn range(ranges: &[u32], code: u32) -> Option<u32> {
+    ranges[..ranges.partition_point(|&range| range >> UNDER <= code)].last().copied()
+}
+
+fn is_in(ranges: &[u32], code: u32) -> bool {
+    range(ranges, code).is_some_and(|range| code - (range >> UNDER) <= range & ((1 << UNDER) - 1))
+}
+
+/// A row of the decompositions: code, first and second part.
+fn row(index: usize) -> (u32, u32, u32) {
+    match tables::SHORT_DECOMPOSITION.get(index) {
+        Some(row) => row.map(u32::from).into(),
+        None => {
+            let row = tables::LONG_DECOMPOSITION[index - tables::SHORT_DECOMPOSITION.len()];
+            let code = |shift: u32| (row >> shift) as u32 & ((1 << 21) - 1);
+            (code(42), code(21), code(0))
+        }
+    }
+}
+
+/// The place below `len` whose key, in rising order, is `key`.
+fn search<K: Ord>(len: usize, key: &K, key_of: impl Fn(usize) -> K) -> Option<usize> {
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match key_of(middle).cmp(key) {
+            core::cmp::Ordering::Less => low = middle + 1,
+            core::cmp::Ordering::Equal => return Some(middle),
+            core::cmp::Ordering::Greater => high = middle,
+        }
+    }
+    None
 }
 
 /// General category L.
 pub(super) fn is_letter(character: char) -> bool {
-    if character.is_ascii() { character.is_ascii_alphabetic() } else { in_ranges(tables::LETTER, character) }
+    if character.is_ascii() { character.is_ascii_alphabetic() } else { is_in(tables::LETTER, character.into()) }
 }
 
 /// General category N.
 pub(super) fn is_number(character: char) -> bool {
-    if character.is_ascii() { character.is_ascii_digit() } else { in_ranges(tables::NUMBER, character) }
+    if character.is_ascii() { character.is_ascii_digit() } else { is_in(tables::NUMBER, character.into()) }
 }
 
 /// Property White_Space.
@@ -30,9 +62,8 @@ pub(super) fn combining_class(code: u32) -> u8 {
     if code < 0x300 {
         return 0;
     }
-    let after = tables::COMBINING_CLASS.partition_point(|&(first, ..)| first <= code);
-    match tables::COMBINING_CLASS[..after].last() {
-        Some(&(_, last, class)) if code <= last => class,
+    match range(tables::COMBINING_CLASS, code) {
+        Some(range) if code - (range >> UNDER) <= range >> 8 & 7 => range as u8,
         _ => 0,
     }
 }
@@ -42,15 +73,16 @@ pub(super) fn decomposition(code: u32) -> Option<(u32, u32)> {
     if code < 0xc0 {
         return None;
     }
-    let at = tables::DECOMPOSITION.binary_search_by_key(&code, |&(code, ..)| code).ok()?;
-    let (_, first, second) = tables::DECOMPOSITION[at];
+    let rows = tables::SHORT_DECOMPOSITION.len() + tables::LONG_DECOMPOSITION.len();
+    let (_, first, second) = row(search(rows, &code, |at| row(at).0)?);
     Some((first, second))
 }
 
 /// Canonical composition of a pair, apart from Hangul.
 pub(super) fn composition(first: u32, second: u32) -> Option<u32> {
-    let at = tables::COMPOSITION.binary_search_by_key(&(first, second), |&(first, second, _)| (first, second)).ok()?;
-    Some(tables::COMPOSITION[at].2)
+    let row = |at: usize| row(tables::COMPOSITION[at].into());
+    let parts = |at| (row(at).1, row(at).2);
+    search(tables::COMPOSITION.len(), &(first, second), parts).map(|at| row(at).0)
 }
 
 /// Whether a code may be absent from, or change, in form C: the quick check says No or Maybe.
@@ -58,6 +90,5 @@ pub(super) fn nfc_may_change(code: u32) -> bool {
     if code < 0x300 {
         return false;
     }
-    let after = tables::NFC_MAY_CHANGE.partition_point(|&(first, _)| first <= code);
-    after > 0 && code <= tables::NFC_MAY_CHANGE[after - 1].1
+    is_in(tables::NFC_MAY_CHANGE, code)
 }

@@ -57,7 +57,7 @@ pub(crate) const GATES: &[Gate] = &[
 const BARE: &[&str] =
     &["thumbv6m-none-eabi", "thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf", "riscv32imac-unknown-none-elf", "aarch64-unknown-none"];
 const X86_STATIC: &str = "x86_64-unknown-linux-musl";
-const FUZZ_TARGETS: &[&str] = &["container", "tokenizer"];
+const FUZZ_TARGETS: &[&str] = &["container", "tokenizer", "calls"];
 const FUZZ_SECONDS: usize = 60;
 
 /// Every gate; the first that fails ends it.

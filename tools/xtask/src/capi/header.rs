@@ -70,6 +70,7 @@ pub(crate) fn check() -> Result<(), String> {
 fn generate(root: &Path) -> Result<String, String> {
     let version = toolchain::version(root, "kinglet-capi")?;
     let folder = root.join("runtime/capi");
+    let sources = folder.join("src");
     let mut config = Config {
         language: Language::C,
         // An enumeration gets its size in C++ from the type that it is based on, in C by a typedef.
@@ -87,26 +88,32 @@ fn generate(root: &Path) -> Result<String, String> {
         ..Config::default()
     };
     // Parameters are numbers in place of enumerations, so no call names these.
-    config.export.include = types(&folder.join("src"))?;
+    config.export.include = declared(&sources, &["enum", "struct", "type"], "kgl_")?;
     // The macro stands in for the first; the second is `kgl_status::ALL`, by the name that cbindgen has for it.
     config.export.exclude = ["KGL_TERMINATED", "ALLkgl_status"].map(String::from).to_vec();
     let builder = cbindgen::Builder::new().with_config(config).with_std_types(false).with_crate(folder);
     let bindings = builder.generate().map_err(|e| format!("cbindgen: {e}"))?;
     let mut text = Vec::new();
     bindings.write(&mut text);
-    nullable(&String::from_utf8(text).map_err(|e| format!("cbindgen: {e}"))?)
+    let text = nullable(&String::from_utf8(text).map_err(|e| format!("cbindgen: {e}"))?)?;
+    // cbindgen leaves out a constant whose value it cannot read.
+    let constants = declared(&sources, &["const"], "KGL_")?;
+    match constants.iter().find(|name| !text.contains(&format!("#define {name} "))) {
+        Some(left) => Err(format!("cbindgen has no value for {left}")),
+        None => Ok(text),
+    }
 }
 
-/// The names of all public types of the crate.
-fn types(folder: &Path) -> Result<Vec<String>, String> {
+/// The names of the crate's public items that begin with one of `words` and whose name begins with `prefix`.
+fn declared(folder: &Path, words: &[&str], prefix: &str) -> Result<Vec<String>, String> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))? {
         let path = entry.map_err(|e| format!("{}: {e}", folder.display()))?.path();
         let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let declared =
-            text.lines().filter_map(|line| ["pub enum ", "pub struct ", "pub type "].iter().find_map(|start| line.strip_prefix(start)));
-        let declared = declared.filter_map(|rest| rest.split(|c| !is_of_a_name(c)).next());
-        names.extend(declared.filter(|name| name.starts_with("kgl_")).map(str::to_owned));
+        let items =
+            text.lines().filter_map(|line| words.iter().find_map(|word| line.strip_prefix("pub ")?.strip_prefix(word)?.strip_prefix(' ')));
+        let found = items.filter_map(|rest| rest.split(|c| !is_of_a_name(c)).next());
+        names.extend(found.filter(|name| name.starts_with(prefix)).map(str::to_owned));
     }
     names.sort();
     Ok(names)

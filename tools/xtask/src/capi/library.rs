@@ -42,6 +42,20 @@ impl Target {
         self.system == System::Bare
     }
 
+    /// Whether it has little memory.
+    fn is_small(&self) -> bool {
+        self.triple.starts_with("thumb")
+    }
+
+    /// How cargo builds a flavour for it.
+    fn profile(&self, flavour: Flavour) -> &'static str {
+        match flavour {
+            Flavour::Std => "library",
+            Flavour::Core if self.is_small() => "firmware",
+            Flavour::Core => "library-core",
+        }
+    }
+
     pub(crate) fn flavours(&self) -> &'static [Flavour] {
         if self.is_bare() { &[Flavour::Core] } else { &[Flavour::Std, Flavour::Core] }
     }
@@ -84,13 +98,6 @@ impl Flavour {
         format!("lib{}.a", self.name())
     }
 
-    fn profile(self) -> &'static str {
-        match self {
-            Self::Std => "library",
-            Self::Core => "firmware",
-        }
-    }
-
     /// Flags of cargo's that choose it.
     pub(crate) fn features(self) -> &'static str {
         match self {
@@ -131,13 +138,13 @@ pub(crate) fn build(root: &Path, targets: &[&'static Target]) -> Result<(), Stri
 /// Has cargo make the static library of a flavour.
 fn compile(root: &Path, target: &Target, flavour: Flavour) -> Result<(), String> {
     eprintln!("building {} for {} in {}", flavour.file(), target.triple, root.display());
-    let (profile, features) = (flavour.profile(), flavour.features());
+    let (profile, features) = (target.profile(flavour), flavour.features());
     let line = format!("rustc -p kinglet-capi --lib --crate-type staticlib --profile {profile} {features}");
     run_quietly(&mut toolchain::cargo(root, &line, target.triple, &build_folder(root, target, flavour))?)
 }
 
 fn build_folder(root: &Path, target: &Target, flavour: Flavour) -> PathBuf {
-    merged_folder(root, target).join(flavour.profile())
+    merged_folder(root, target).join(target.profile(flavour))
 }
 
 /// Links the shared library, where the target has one, from the object of the static one: it shows the same functions, and the code is the same.
@@ -173,7 +180,7 @@ pub(crate) fn shared(root: &Path, target: &Target) -> PathBuf {
 
 /// Makes the archive of a flavour from what cargo built.
 fn merge(root: &Path, target: &Target, flavour: Flavour) -> Result<(), String> {
-    let built = build_folder(root, target, flavour).join(target.triple).join(flavour.profile()).join("libkinglet_capi.a");
+    let built = build_folder(root, target, flavour).join(target.triple).join(target.profile(flavour)).join("libkinglet_capi.a");
     let functions: Vec<String> = header::functions(&header::read(root)?).into_iter().collect();
     let folder = merged_folder(root, target);
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
