@@ -135,13 +135,14 @@ fn links(place: &Place) -> Result<(), String> {
             count += 1;
             compilers::run(target.triple, "link.c", flags, is_static, &program, &[features]).map_err(|e| format!("{}: {e}", target.triple))
         };
-        let rpath = format!("-Wl,-rpath,{}/lib", prefix.display());
         for (flavour, package, features) in [(Flavour::Std, "kinglet", "1"), (Flavour::Core, "kinglet-core", "0")] {
-            let told = package::flags(target, flavour, &prefix.display().to_string());
-            run(&told, false, features)?;
-            run(&told, true, features)?;
-            run(&format!("{} {rpath}", pkg_config(&prefix, package, &[])?), false, features)?;
-            run(&pkg_config(&prefix, package, &["--static"])?, true, features)?;
+            for flags in [package::flags(target, flavour, &prefix.display().to_string()), pkg_config(&prefix, package)?] {
+                run(&flags, false, features)?;
+                run(&flags, true, features)?;
+            }
+        }
+        if target.has_shared() {
+            run(&format!("{} -Wl,-rpath,{}/lib", pkg_config(&prefix, "kinglet-shared")?, prefix.display()), false, "1")?;
         }
     }
     // As machines find it that run it: CMake's own rules for other machines are not ours to test.
@@ -153,9 +154,9 @@ fn links(place: &Place) -> Result<(), String> {
 }
 
 /// Flags for a package, and for nothing else of this machine's.
-fn pkg_config(prefix: &Path, package: &str, options: &[&str]) -> Result<String, String> {
+fn pkg_config(prefix: &Path, package: &str) -> Result<String, String> {
     let mut command = command_in(prefix, "pkg-config --cflags --libs");
-    Ok(quiet_output(command.args(options).arg(package).env("PKG_CONFIG_LIBDIR", prefix.join("lib/pkgconfig")))?.trim().to_owned())
+    Ok(quiet_output(command.arg(package).env("PKG_CONFIG_LIBDIR", prefix.join("lib/pkgconfig")))?.trim().to_owned())
 }
 
 /// Builds and runs the project in tests/capi/cmake.

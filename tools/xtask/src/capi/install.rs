@@ -42,7 +42,8 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
     let prefix = std::path::absolute(&options.prefix).map_err(|e| format!("--prefix {}: {e}", options.prefix.display()))?;
     library::build(&root, &[target])?;
     let place = place(&prefix, options.destdir.as_deref());
-    for entry in install(&root, target, &place)? {
+    let entries = install(&root, target, &place)?;
+    for entry in &entries {
         let path = place.join(&entry.path);
         match &entry.content {
             Content::File { bytes, .. } => println!("{:>11} bytes  {}", bytes.len(), path.display()),
@@ -54,10 +55,9 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
     for &flavour in target.flavours() {
         println!("  {} {}", compiler(target), with(target, flavour, &prefix));
     }
-    if target.flavours().contains(&Flavour::Std) {
-        println!("or, with PKG_CONFIG_PATH={}/lib/pkgconfig,", prefix.display());
-        println!("  {} program.c $(pkg-config --cflags --libs kinglet)", compiler(target));
-    }
+    let names = entries.iter().filter_map(|entry| entry.path.strip_prefix("lib/pkgconfig/")?.strip_suffix(".pc"));
+    println!("or, with PKG_CONFIG_PATH={}/lib/pkgconfig and one of {},", prefix.display(), names.collect::<Vec<_>>().join(", "));
+    println!("  {} program.c $(pkg-config --cflags --libs NAME)", compiler(target));
     Ok(())
 }
 

@@ -56,8 +56,6 @@ pub(crate) fn entries(root: &Path, target: &Target) -> Result<Vec<Entry>, String
     for &flavour in target.flavours() {
         library::examine(root, target, flavour)?;
         entries.push(Entry::file(&format!("lib/{}", flavour.file()), 0o644, read(&library::archive(root, target, flavour))?));
-        let (name, text) = pkg_config(root, target, flavour, &version)?;
-        entries.push(Entry::file(&format!("lib/pkgconfig/{name}"), 0o644, text));
     }
     if target.has_shared() {
         let [real, soname, link] = library::shared_names(&version);
@@ -65,6 +63,9 @@ pub(crate) fn entries(root: &Path, target: &Target) -> Result<Vec<Entry>, String
         entries.push(Entry::file(&format!("lib/{real}"), 0o755, read(&library::shared(root, target))?));
         entries.push(Entry::link(&format!("lib/{soname}"), real));
         entries.push(Entry::link(&format!("lib/{link}"), soname));
+    }
+    for (name, text) in pkg_config(root, target, &version)? {
+        entries.push(Entry::file(&format!("lib/pkgconfig/{name}.pc"), 0o644, text));
     }
     for (name, text) in cmake(root, target, &version)? {
         entries.push(Entry::file(&format!("lib/cmake/kinglet/{name}"), 0o644, text));
@@ -96,28 +97,32 @@ fn filled(root: &Path, name: &str, words: &[(&str, &str)]) -> Result<Vec<u8>, St
     for (name, word) in words {
         text = text.replace(&format!("@{name}@"), word);
     }
-    // A line without a value says nothing.
-    let lines = text.lines().filter(|line| !line.ends_with(": ")).map(|line| format!("{}\n", line.trim_end()));
-    let text: String = lines.collect();
     match text.split('@').nth(1) {
         Some(left) => Err(format!("{}: nothing stands for @{left}@", path.display())),
         None => Ok(text.into_bytes()),
     }
 }
 
-fn pkg_config(root: &Path, target: &Target, flavour: Flavour, version: &str) -> Result<(&'static str, Vec<u8>), String> {
-    let (file, name, description) = match flavour {
-        Flavour::Std => ("kinglet.pc", "kinglet", "transformers with 4-bit and 8-bit weights on small machines"),
-        Flavour::Core => {
-            ("kinglet-core.pc", "kinglet-core", "transformers on machines without an operating system: the caller brings memory and cores")
-        }
+/// As with CMake, the name `kinglet` is that of the static library: a program of one file, which finds nothing else when it starts.
+fn pkg_config(root: &Path, target: &Target, version: &str) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
+    const STD: &str = "transformers with 4-bit and 8-bit weights on small machines";
+    const CORE: &str = "transformers on machines without an operating system: the caller brings memory and cores";
+    let archive = |flavour: Flavour| format!("${{libdir}}/{} {}", flavour.file(), linked(target, flavour));
+    let mut packages = Vec::new();
+    for &flavour in target.flavours() {
+        packages.push(match flavour {
+            Flavour::Std => ("kinglet", STD, archive(flavour)),
+            Flavour::Core => ("kinglet-core", CORE, archive(flavour)),
+        });
+    }
+    if target.has_shared() {
+        packages.push(("kinglet-shared", STD, format!("-L${{libdir}} -l{}", Flavour::Std.name())));
+    }
+    let filled = |(name, description, libs): (&'static str, &str, String)| {
+        let words = [("NAME", name), ("DESCRIPTION", description), ("VERSION", version), ("LIBS", libs.trim_end())];
+        Ok((name, filled(root, "kinglet.pc.in", &words)?))
     };
-    let needed = linked(target, flavour);
-    // Where there is a shared library, which knows what it needs, `--static` asks for what the static one does.
-    let (public, private) = if target.has_shared() { ("", needed.as_str()) } else { (needed.as_str(), "") };
-    let libs = format!("-l{} {public}", flavour.name());
-    let words = [("NAME", name), ("DESCRIPTION", description), ("VERSION", version), ("LIBS", libs.trim_end()), ("LIBS_PRIVATE", private)];
-    Ok((file, filled(root, "kinglet.pc.in", &words)?))
+    packages.into_iter().map(filled).collect()
 }
 
 fn cmake(root: &Path, target: &Target, version: &str) -> Result<[(&'static str, Vec<u8>); 2], String> {
