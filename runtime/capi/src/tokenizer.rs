@@ -16,7 +16,7 @@ use kinglet::tokenizer::section::Kind;
 use kinglet::tokenizer::{DecodeOptions, Decoder, EncodeError, EncodeOptions, TokenId, Tokenizer};
 
 /// No token.
-pub const KGL_TOKEN_NONE: kgl_token = kgl_token::MAX;
+pub const KGL_TOKEN_NONE: kgl_token = u32::MAX;
 
 /// To tokenize: add what the model expects around a text, such as the token that begins it.
 pub const KGL_TEXT_ADD_SPECIAL: u32 = 1;

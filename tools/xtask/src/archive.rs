@@ -7,8 +7,38 @@ use std::io::{self, Write};
 /// A file of an archive.
 pub(crate) struct Entry {
     pub(crate) path: String,
-    pub(crate) mode: u32,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) content: Content,
+}
+
+/// What is behind a name.
+pub(crate) enum Content {
+    File {
+        mode: u32,
+        bytes: Vec<u8>,
+    },
+    /// Another name for a file in the same folder.
+    Link(String),
+}
+
+impl Entry {
+    pub(crate) fn file(path: &str, mode: u32, bytes: Vec<u8>) -> Self {
+        Self { path: path.to_owned(), content: Content::File { mode, bytes } }
+    }
+
+    /// Another name for a file.
+    pub(crate) fn link(path: &str, to: String) -> Self {
+        Self { path: path.to_owned(), content: Content::Link(to) }
+    }
+}
+
+impl Content {
+    /// The file's bytes, or those of the name.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::File { bytes, .. } => bytes,
+            Self::Link(name) => name.as_bytes(),
+        }
+    }
 }
 
 /// A compressed archive of files, in their order, owned by user and group 0, all of one time.
@@ -17,13 +47,23 @@ pub(crate) fn tar_gz(entries: &[Entry], time: u64) -> io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best()));
     for entry in entries {
         let mut header = tar::Header::new_ustar();
-        header.set_entry_type(tar::EntryType::Regular);
-        header.set_size(entry.bytes.len() as u64);
-        header.set_mode(entry.mode);
         header.set_mtime(time);
         header.set_uid(0);
         header.set_gid(0);
-        archive.append_data(&mut header, &entry.path, entry.bytes.as_slice())?;
+        match &entry.content {
+            Content::File { mode, bytes } => {
+                header.set_entry_type(tar::EntryType::Regular);
+                header.set_size(bytes.len() as u64);
+                header.set_mode(*mode);
+                archive.append_data(&mut header, &entry.path, bytes.as_slice())?;
+            }
+            Content::Link(name) => {
+                header.set_entry_type(tar::EntryType::Symlink);
+                header.set_size(0);
+                header.set_mode(0o777);
+                archive.append_link(&mut header, &entry.path, name)?;
+            }
+        }
     }
     let mut gzip = archive.into_inner()?;
     gzip.flush()?;
@@ -37,11 +77,12 @@ pub(crate) fn difference(a: &Archive, b: &Archive) -> Option<String> {
     }
     let mut lines = Vec::new();
     for (a, b) in a.entries.iter().zip(&b.entries) {
-        let at = a.bytes.iter().zip(&b.bytes).position(|(a, b)| a != b);
+        let (ours, theirs) = (a.content.bytes(), b.content.bytes());
+        let at = ours.iter().zip(theirs).position(|(a, b)| a != b);
         if a.path != b.path {
             lines.push(format!("{} and {}", a.path, b.path));
-        } else if a.bytes.len() != b.bytes.len() || at.is_some() {
-            let (place, lens) = (at.unwrap_or(a.bytes.len().min(b.bytes.len())), (a.bytes.len(), b.bytes.len()));
+        } else if ours.len() != theirs.len() || at.is_some() {
+            let (place, lens) = (at.unwrap_or(ours.len().min(theirs.len())), (ours.len(), theirs.len()));
             lines.push(format!("{}: {} and {} bytes, from byte {place} on", a.path, lens.0, lens.1));
         }
     }
@@ -59,12 +100,13 @@ mod tests {
     use super::*;
 
     fn entry(path: &str, bytes: &[u8]) -> Entry {
-        Entry { path: path.to_owned(), mode: 0o755, bytes: bytes.to_vec() }
+        Entry::file(path, 0o755, bytes.to_vec())
     }
 
     #[test]
     fn headers_say_what_was_asked() {
-        let packed = tar_gz(&[entry("a/b", b"text"), entry("a/c", &[7; 1000])], 1_234_567).expect("an archive");
+        let entries = [entry("a/b", b"text"), entry("a/c", &[7; 1000]), Entry::link("a/d", String::from("c"))];
+        let packed = tar_gz(&entries, 1_234_567).expect("an archive");
         // No name, no time, no system.
         assert_eq!(packed[3..8], [0; 5]);
         assert_eq!(packed[9], 255);
@@ -76,10 +118,12 @@ mod tests {
             io::Read::read_to_end(&mut file, &mut bytes).expect("its bytes");
             let header = file.header();
             assert_eq!((header.uid().ok(), header.gid().ok(), header.mtime().ok()), (Some(0), Some(0), Some(1_234_567)));
-            assert_eq!(header.mode().ok(), Some(0o755));
-            seen.push((file.path().expect("a path").display().to_string(), bytes));
+            let link = header.link_name().expect("a name or none").map(|name| name.display().to_string());
+            assert_eq!(header.mode().ok(), Some(if link.is_some() { 0o777 } else { 0o755 }));
+            seen.push((file.path().expect("a path").display().to_string(), bytes, link));
         }
-        assert_eq!(seen, [("a/b".to_owned(), b"text".to_vec()), ("a/c".to_owned(), vec![7; 1000])]);
+        let names: Vec<(&str, &[u8], Option<&str>)> = seen.iter().map(|(path, bytes, link)| (&**path, &**bytes, link.as_deref())).collect();
+        assert_eq!(names, [("a/b", b"text" as &[u8], None), ("a/c", &[7; 1000], None), ("a/d", b"", Some("c"))]);
     }
 
     #[test]

@@ -1,50 +1,69 @@
-//! `cargo xtask dist`: archives of the two commands for those who do not build them.
+//! `cargo xtask dist`: archives of the two commands, and of the library for C and C++, for those who do not build them.
 //!
 //! The same sources with the same toolchain and linkers give the same bytes, whoever builds them and in whatever folder: paths are
 //! mapped to fixed names, times are the commit's, entries are sorted and belong to nobody. `--check` builds a second
 //! time in a copy of the sources at another path and compares.
 
 use crate::archive::{self, Entry};
+use crate::capi;
 use crate::elf::Elf;
-use crate::notices;
-use crate::shell::{command_in, quiet_output, root, run_quietly, works};
-use serde_json::Value;
+use crate::notices::{self, Parts};
+use crate::shell::{command_in, quiet_output, run_quietly, works};
+use crate::toolchain::{self, Paths, canonical_root, sysroot};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-/// A target that archives are made for.
+/// A target that the commands are made for.
 struct Target {
     triple: &'static str,
-    /// Rust brings the linker of the static ones along.
-    linker: &'static str,
     is_static: bool,
 }
 
 const TARGETS: [Target; 4] = [
-    Target { triple: "aarch64-unknown-linux-gnu", linker: "aarch64-linux-gnu-gcc", is_static: false },
-    Target { triple: "aarch64-unknown-linux-musl", linker: "rust-lld", is_static: true },
-    Target { triple: "x86_64-unknown-linux-gnu", linker: "cc", is_static: false },
-    Target { triple: "x86_64-unknown-linux-musl", linker: "rust-lld", is_static: true },
+    Target { triple: "aarch64-unknown-linux-gnu", is_static: false },
+    Target { triple: "aarch64-unknown-linux-musl", is_static: true },
+    Target { triple: "x86_64-unknown-linux-gnu", is_static: false },
+    Target { triple: "x86_64-unknown-linux-musl", is_static: true },
 ];
 
 /// The programs of an archive.
 const PROGRAMS: [&str; 2] = ["kinglet", "quantize"];
 /// What lies beside them, from the repository's root.
-const TEXTS: [&str; 4] = ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
+pub(crate) const TEXTS: [&str; 4] = ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 const SUMS: &str = "SHA256SUMS";
 
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask dist [--check] [TARGET...]
 
-Makes target/dist/kinglet-VERSION-TARGET.tar.gz for each target, and target/dist/SHA256SUMS. Without a target: for all of
+Makes, in target/dist, kinglet-VERSION-TARGET.tar.gz with the commands, kinglet-c-VERSION-TARGET.tar.gz with the library for C and
+C++, and SHA256SUMS. Without a target: for all of
   aarch64-unknown-linux-gnu    dynamic; needs aarch64-linux-gnu-gcc, and is left out, with a word, where that is missing
   aarch64-unknown-linux-musl   static
   x86_64-unknown-linux-gnu     dynamic; needs cc
   x86_64-unknown-linux-musl    static
+  aarch64-unknown-none         the library alone, as for the next two
+  thumbv7em-none-eabihf
+  thumbv8m.main-none-eabihf
 
 The times in the archives are SOURCE_DATE_EPOCH, or else the date of the last commit.
 
   --check    build again in a copy of the sources in another folder, and compare the bytes";
+
+/// What archives are made of.
+struct Order {
+    programs: Vec<&'static Target>,
+    libraries: Vec<&'static capi::Target>,
+}
+
+impl Order {
+    /// Both, for the targets that are wanted.
+    fn of(is_wanted: impl Fn(&str) -> bool) -> Self {
+        Self {
+            programs: TARGETS.iter().filter(|target| is_wanted(target.triple)).collect(),
+            libraries: capi::TARGETS.iter().filter(|target| is_wanted(target.triple)).collect(),
+        }
+    }
+}
 
 /// The command, from its arguments.
 pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
@@ -54,29 +73,24 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
         println!("{USAGE}");
         return Ok(());
     }
-    let mut targets = Vec::new();
-    let mut left_out = Vec::new();
-    for target in &TARGETS {
-        if named.is_empty() && target.triple == "aarch64-unknown-linux-gnu" && !works(&format!("{} --version", target.linker)) {
-            left_out.push(format!("{}: there is no {}", target.triple, target.linker));
-        } else if named.is_empty() || named.contains(&target.triple) {
-            targets.push(target);
-        }
-    }
-    if let Some(unknown) = named.iter().find(|name| !TARGETS.iter().any(|target| target.triple == **name)) {
+    if let Some(unknown) = named.iter().find(|name| !capi::TARGETS.iter().any(|target| target.triple == **name)) {
         return Err(format!("there is no target {unknown:?}\n{USAGE}"));
     }
-    make(&targets, if is_checked { &targets } else { &[] })?;
-    for line in &left_out {
-        println!("left out: {line}");
+    const CROSS: &str = "aarch64-unknown-linux-gnu";
+    let is_left_out = named.is_empty() && !works(&format!("{} --version", toolchain::linker(CROSS)));
+    let order = Order::of(|triple| if named.is_empty() { !(is_left_out && triple == CROSS) } else { named.contains(&triple) });
+    make(&order, is_checked.then_some(&order))?;
+    if is_left_out {
+        println!("left out: {CROSS}: there is no {}", toolchain::linker(CROSS));
     }
     Ok(())
 }
 
-/// The gate of CI: the static archives, and one of them once more elsewhere.
+/// The gate of CI: what needs no library of this machine's; the programs for one target once more elsewhere, and two libraries.
 pub(crate) fn gate() -> Result<(), String> {
-    let targets: Vec<&Target> = TARGETS.iter().filter(|target| target.is_static).collect();
-    make(&targets, &targets[..1])
+    let is_static = |triple: &str| !triple.ends_with("-gnu");
+    let again = ["aarch64-unknown-linux-musl", "thumbv8m.main-none-eabihf"];
+    make(&Order::of(is_static), Some(&Order::of(|triple| again.contains(&triple))))
 }
 
 /// Where the programs of a target are.
@@ -94,11 +108,11 @@ pub(crate) fn programs(triple: &str) -> Result<Programs, String> {
     Ok(Programs { kinglet: place("kinglet"), quantize: place("quantize") })
 }
 
-/// Makes the archives for some targets, and those for `again` a second time in another folder.
-fn make(targets: &[&Target], again: &[&Target]) -> Result<(), String> {
+/// Makes the archives of an order, and those of `again` a second time in another folder.
+fn make(order: &Order, again: Option<&Order>) -> Result<(), String> {
     let root = canonical_root()?;
     let time = time(&root)?;
-    let archives = pack_all(&root, targets, time)?;
+    let archives = pack_all(&root, order, time)?;
     let sums: String = archives.iter().map(|archive| format!("{}  {}\n", hex(&Sha256::digest(&archive.bytes)), archive.name)).collect();
     let out = root.join("target/dist");
     for (name, bytes) in archives.iter().map(|a| (a.name.as_str(), a.bytes.as_slice())).chain([(SUMS, sums.as_bytes())]) {
@@ -109,9 +123,7 @@ fn make(targets: &[&Target], again: &[&Target]) -> Result<(), String> {
         println!("target/dist/{}: {} bytes; {}", archive.name, archive.bytes.len(), archive.about);
     }
     print!("{sums}");
-    if again.is_empty() {
-        return Ok(());
-    }
+    let Some(again) = again else { return Ok(()) };
     let temporary = tempfile::Builder::new().prefix("kinglet-dist-").tempdir().map_err(|e| format!("a temporary folder: {e}"))?;
     let copy = temporary.path().join("some/other/folder");
     copy_sources(&root, &copy)?;
@@ -141,12 +153,25 @@ impl Archive {
     }
 }
 
-fn pack_all(root: &Path, targets: &[&Target], time: u64) -> Result<Vec<Archive>, String> {
-    targets.iter().map(|target| pack(root, target, time)).collect()
+fn pack_all(root: &Path, order: &Order, time: u64) -> Result<Vec<Archive>, String> {
+    let mut archives = order.programs.iter().map(|target| pack_programs(root, target, time)).collect::<Result<Vec<_>, _>>()?;
+    capi::build(root, &order.libraries)?;
+    for target in &order.libraries {
+        let name = format!("kinglet-c-{}-{}", toolchain::version(root, "kinglet-capi")?, target.triple);
+        archives.push(pack(&name, capi::entries(root, target)?, time, capi::about(root, target)?)?);
+    }
+    Ok(archives)
 }
 
-fn canonical_root() -> Result<PathBuf, String> {
-    root().canonicalize().map_err(|e| format!("the repository's root: {e}"))
+/// The archive of files that lie in one folder, which has its name.
+fn pack(folder: &str, mut entries: Vec<Entry>, time: u64, about: String) -> Result<Archive, String> {
+    let name = format!("{folder}.tar.gz");
+    for entry in &mut entries {
+        entry.path = format!("{folder}/{}", entry.path);
+    }
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    let bytes = archive::tar_gz(&entries, time).map_err(|e| format!("{name}: {e}"))?;
+    Ok(Archive { name, bytes, entries, about })
 }
 
 fn build_folder(root: &Path) -> PathBuf {
@@ -157,86 +182,52 @@ fn built(root: &Path, target: &Target, program: &str) -> PathBuf {
     build_folder(root).join(target.triple).join("dist").join(program)
 }
 
-fn sysroot(root: &Path) -> Result<PathBuf, String> {
-    Ok(PathBuf::from(quiet_output(&mut command_in(root, "rustc --print sysroot"))?.trim_end()))
-}
-
-/// Folders of this machine, and the names that stand for them in what is built.
-fn paths(root: &Path) -> Result<[(String, String); 3], String> {
-    let verbose = quiet_output(&mut command_in(root, "rustc -vV"))?;
-    let commit = verbose.lines().find_map(|line| line.strip_prefix("commit-hash: ")).ok_or("`rustc -vV` names no commit-hash")?;
-    // The last that fits wins. The standard library gets the name that it has where its sources are not installed.
-    let library = sysroot(root)?.join("lib/rustlib/src/rust");
-    Ok([
-        (root.display().to_string(), String::from("/kinglet")),
-        (cargo_home()?.display().to_string(), String::from("/cargo")),
-        (library.display().to_string(), format!("/rustc/{commit}")),
-    ])
-}
-
 /// Builds the programs for a target.
 fn build_programs(root: &Path, target: &Target) -> Result<(), String> {
     let triple = target.triple;
-    let flags: Vec<String> = paths(root)?.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}")).collect();
-    let mut cargo = command_in(root, &format!("cargo build --quiet --locked --profile dist -p kinglet-tools --target {triple}"));
-    cargo.arg("--target-dir").arg(build_folder(root));
+    let mut cargo = toolchain::cargo(root, "build --profile dist -p kinglet-tools", triple, &build_folder(root))?;
     for program in PROGRAMS {
         cargo.args(["--bin", program]);
     }
-    for variable in ["RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "RUSTC_WRAPPER"] {
-        cargo.env_remove(variable);
-    }
-    let linker = format!("CARGO_TARGET_{}_LINKER", triple.to_uppercase().replace('-', "_"));
+    toolchain::set_linker(&mut cargo, triple);
     eprintln!("building for {triple} in {}", root.display());
-    run_quietly(cargo.env(linker, target.linker).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")))
+    run_quietly(&mut cargo)
 }
 
 /// Builds the programs for a target and packs them.
-fn pack(root: &Path, target: &Target, time: u64) -> Result<Archive, String> {
+fn pack_programs(root: &Path, target: &Target, time: u64) -> Result<Archive, String> {
     let triple = target.triple;
     build_programs(root, target)?;
-    let paths = paths(root)?;
-    let mut contents = Vec::new();
+    let paths = Paths::new(root)?;
+    let mut entries = Vec::new();
     let mut abouts = Vec::new();
     for program in PROGRAMS {
         let path = built(root, target, program);
         let bytes = read(&path)?;
         abouts.push(examine(&bytes, target, &paths).map_err(|e| format!("{}: {e}", path.display()))?);
-        contents.push((program.to_owned(), 0o755, bytes));
+        entries.push(Entry::file(program, 0o755, bytes));
     }
     abouts.dedup();
     for text in TEXTS {
-        contents.push((text.to_owned(), 0o644, read(&root.join(text))?));
+        entries.push(Entry::file(text, 0o644, read(&root.join(text))?));
     }
-    for (name, text) in notices::files(root, triple, target.is_static, &sysroot(root)?)? {
-        contents.push((name.to_owned(), 0o644, text));
-    }
-    let folder = format!("kinglet-{}-{triple}", version(root)?);
-    let mut entries: Vec<Entry> =
-        contents.into_iter().map(|(name, mode, bytes)| Entry { path: format!("{folder}/{name}"), mode, bytes }).collect();
-    entries.sort_by(|a, b| a.path.cmp(&b.path));
-    let bytes = archive::tar_gz(&entries, time).map_err(|e| format!("{folder}.tar.gz: {e}"))?;
-    Ok(Archive { name: format!("{folder}.tar.gz"), bytes, entries, about: abouts.join("; ") })
+    let parts = if target.is_static { Parts::Program } else { Parts::None };
+    let notices = notices::files(root, triple, &["kinglet-tools"], parts, &sysroot(root)?)?;
+    entries.extend(notices.into_iter().map(|(name, text)| Entry::file(name, 0o644, text)));
+    pack(&format!("kinglet-{}-{triple}", toolchain::version(root, "kinglet-tools")?), entries, time, abouts.join("; "))
 }
 
 /// What a program needs of the machine; fails where it is not what the archive's name says, or names a folder of this machine.
-fn examine(bytes: &[u8], target: &Target, paths: &[(String, String)]) -> Result<String, String> {
+fn examine(bytes: &[u8], target: &Target, paths: &Paths) -> Result<String, String> {
     let elf = Elf::parse(bytes)?;
     let machine = target.triple.split('-').next().unwrap_or_default();
     if elf.machine != machine {
         return Err(format!("expected a program for {machine}, got {}", elf.machine));
     }
-    for (path, _) in paths {
-        if bytes.windows(path.len()).any(|window| window == path.as_bytes()) {
-            return Err(format!("the path {path} is in it"));
-        }
-    }
+    paths.check(bytes)?;
     match (&elf.interpreter, elf.needed.is_empty(), target.is_static) {
         (None, true, true) => Ok(String::from("static, needs no library")),
-        (Some(interpreter), false, false) => {
-            let newest = elf.newest_glibc().map_or_else(String::new, |(major, minor)| format!(", glibc {major}.{minor} or newer"));
-            Ok(format!("{interpreter}, {}{newest}", elf.needed.join(", ")))
-        }
+        (Some(interpreter), false, false) => Ok(format!("{interpreter}, {}", elf.needs())),
         _ => Err(format!(
             "expected a {} program, got interpreter {:?} and libraries {:?}",
             if target.is_static { "static" } else { "dynamic" },
@@ -272,24 +263,7 @@ fn copy_sources(root: &Path, to: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn cargo_home() -> Result<PathBuf, String> {
-    match (std::env::var_os("CARGO_HOME"), std::env::var_os("HOME")) {
-        (Some(home), _) => Ok(PathBuf::from(home)),
-        (None, Some(home)) => Ok(Path::new(&home).join(".cargo")),
-        (None, None) => Err(String::from("neither CARGO_HOME nor HOME says where cargo keeps its sources")),
-    }
-}
-
-/// The version of the tools.
-fn version(root: &Path) -> Result<String, String> {
-    let text = quiet_output(&mut command_in(root, "cargo metadata --locked --no-deps --format-version 1"))?;
-    let metadata: Value = serde_json::from_str(&text).map_err(|e| format!("cargo metadata: {e}"))?;
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let tools = packages.into_iter().find(|package| package["name"] == "kinglet-tools");
-    tools.and_then(|package| package["version"].as_str()).map(str::to_owned).ok_or_else(|| String::from("cargo metadata: no kinglet-tools"))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))
 }
 

@@ -7,6 +7,8 @@ pub(crate) struct Elf {
     pub(crate) machine: &'static str,
     /// The dynamic linker (`PT_INTERP`).
     pub(crate) interpreter: Option<String>,
+    /// The name that others ask for a library by (`DT_SONAME`).
+    pub(crate) soname: Option<String>,
     /// The libraries (`DT_NEEDED`).
     pub(crate) needed: Vec<String>,
     /// The strings of the dynamic section, versions of symbols among them.
@@ -19,6 +21,7 @@ const PT_INTERP: u64 = 3;
 const DT_NEEDED: u64 = 1;
 const DT_STRTAB: u64 = 5;
 const DT_STRSZ: u64 = 10;
+const DT_SONAME: u64 = 14;
 
 /// A program header: its type, place in the file, address, length in the file.
 struct Segment {
@@ -63,17 +66,25 @@ impl Elf {
             _ => &[],
         };
         let needed = entries.iter().filter(|entry| entry.0 == DT_NEEDED);
-        let needed = needed.map(|entry| table.get(entry.1 as usize..).map(text).ok_or("a library's name is out of the strings"));
+        let name = |offset| table.get(offset as usize..).map(text).ok_or("a library's name is out of the strings");
+        let needed = needed.map(|entry| name(entry.1));
         Ok(Self {
             machine,
             interpreter,
+            soname: entry(DT_SONAME).map(name).transpose()?,
             needed: needed.collect::<Result<_, _>>()?,
             strings: table.split(|byte| *byte == 0).map(|s| String::from_utf8_lossy(s).into_owned()).collect(),
         })
     }
 
+    /// The libraries that must be there, and since when glibc.
+    pub(crate) fn needs(&self) -> String {
+        let newest = self.newest_glibc().map_or_else(String::new, |(major, minor)| format!(", glibc {major}.{minor} or newer"));
+        format!("{}{newest}", self.needed.join(", "))
+    }
+
     /// The newest version of glibc that a symbol asks for.
-    pub(crate) fn newest_glibc(&self) -> Option<(u32, u32)> {
+    fn newest_glibc(&self) -> Option<(u32, u32)> {
         let versions = self.strings.iter().filter_map(|s| s.strip_prefix("GLIBC_"));
         versions
             .filter_map(|v| v.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u32>>>())

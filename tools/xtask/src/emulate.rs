@@ -4,11 +4,9 @@
 
 use crate::ci::{Ran, intrinsics_left_out_of_line, passed};
 use crate::dist::{self, Programs};
-use crate::shell::{Ended, capture, command, command_in, quiet_output, root, run_quietly};
+use crate::shell::{Ended, capture, command, command_in, in_parallel, quiet_output, root, run_quietly};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// What is emulated is built for this: static, so that QEMU needs no system around it. Its linker stands in
@@ -72,23 +70,11 @@ impl Core {
 
 /// `work` on every CPU, as many at a time as this machine has cores. What they return, in order.
 pub(crate) fn on_every_core<T: Send>(work: impl Fn(&Core) -> Result<T, String> + Sync) -> Result<Vec<T>, String> {
-    let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<(usize, Result<T, String>)>> = Mutex::default();
     // The slowest, which has the most instruction sets, begins.
-    let order: Vec<usize> = (0..CORES.len()).rev().collect();
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(CORES.len()) {
-            scope.spawn(|| {
-                while let Some(&core) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = work(&CORES[core]).map_err(|e| format!("QEMU, {}: {e}", CORES[core].name));
-                    results.lock().expect("no thread panics").push((core, result));
-                }
-            });
-        }
-    });
-    let mut results = results.into_inner().map_err(|_| "a thread panicked")?;
-    results.sort_by_key(|(core, _)| *core);
-    results.into_iter().map(|(_, result)| result).collect()
+    let cores: Vec<&Core> = CORES.iter().rev().collect();
+    let mut results = in_parallel(&cores, |core| work(core).map_err(|e| format!("QEMU, {}: {e}", core.name)))?;
+    results.reverse();
+    Ok(results)
 }
 
 /// The shipped programs. `quantize` makes the same files there as here. On every CPU, an instruction that it lacks is fatal; the

@@ -4,6 +4,7 @@
 
 mod archive;
 mod arm;
+mod capi;
 mod ci;
 mod dist;
 mod elf;
@@ -11,6 +12,7 @@ mod emulate;
 mod notices;
 mod shell;
 mod smollm2;
+mod toolchain;
 
 use std::process::ExitCode;
 
@@ -19,6 +21,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words[..] {
         ["ci"] => ci::all(),
+        ["header", ..] => capi::header::main(&args[1..]),
+        ["install", ..] => capi::install::main(&args[1..]),
         ["dist", ..] => dist::main(&args[1..]),
         ["smollm2", ..] => smollm2::main(&args[1..]),
         ["arm-cycles", ..] => arm::run(&args[1..]),
@@ -34,6 +38,8 @@ fn main() -> ExitCode {
             println!("\nOther tasks, each with --help:");
             println!("cargo xtask arm-cycles  what kernels cost on ARM cores, by llvm-mca");
             println!("cargo xtask dist        archives of the commands for x86-64 and AArch64, the same bytes from the same sources");
+            println!("cargo xtask header      the header of the C library, from its calls in Rust");
+            println!("cargo xtask install     the library for C and C++ into a folder: headers, archives, pkg-config, CMake");
             println!("cargo xtask smollm2     a real model under QEMU as on this machine");
             return ExitCode::from(2);
         }

@@ -1,4 +1,4 @@
-//! The licences of what the programs are made of, from the packages themselves.
+//! The licences of what the programs and libraries are made of, from the packages themselves.
 //!
 //! Nothing here knows a crate by name: cargo says which crates are linked, and each crate's folder has its licence.
 
@@ -12,16 +12,30 @@ const NAMES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE"
 
 const RULE: &str = "================================================================================";
 
-/// Files with the notices for the programs of `triple`: names and contents.
-pub(crate) fn files(root: &Path, triple: &str, is_static: bool, sysroot: &Path) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
-    let packages = linked(root, triple)?;
+/// What is linked besides crates and Rust's standard library.
+#[derive(Clone, Copy)]
+pub(crate) enum Parts {
+    None,
+    /// The C library, the unwinder and the start files of a static program, which Rust brings along.
+    Program,
+    /// The unwinder alone.
+    Unwinder,
+}
+
+/// Files with the notices for what is built for `triple` from a package, whose name flags of cargo's may follow: names and contents.
+pub(crate) fn files(
+    root: &Path,
+    triple: &str,
+    package: &[&str],
+    parts: Parts,
+    sysroot: &Path,
+) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
+    let packages = linked(root, triple, package)?;
     // What the toolchain says of the library that it links into every program.
     let library = sysroot.join("share/doc/rust/COPYRIGHT-library.html");
     let library = std::fs::read(&library).map_err(|e| format!("{}: {e}", library.display()))?;
     let mut text = third_party(&packages)?;
-    if is_static {
-        text.push_str(&static_parts(&sysroot.join("share/doc/rust/licenses"))?);
-    }
+    text.push_str(&linked_parts(parts, &sysroot.join("share/doc/rust/licenses"))?);
     Ok(vec![("THIRD-PARTY.txt", text.into_bytes()), ("THIRD-PARTY-RUST-STD.html", library)])
 }
 
@@ -36,10 +50,11 @@ struct Package {
     licence_file: Option<String>,
 }
 
-/// The crates that the programs for `triple` are linked from, this repository's left out. What runs at build time only is
+/// The crates that a package for `triple` is linked from, this repository's left out. What runs at build time only is
 /// not among them.
-fn linked(root: &Path, triple: &str) -> Result<Vec<Package>, String> {
-    let tree = format!("cargo tree --locked -p kinglet-tools -e normal,no-proc-macro --target {triple} --prefix none -f {{p}}");
+fn linked(root: &Path, triple: &str, package: &[&str]) -> Result<Vec<Package>, String> {
+    let package = package.join(" ");
+    let tree = format!("cargo tree --locked -p {package} -e normal,no-proc-macro --target {triple} --prefix none -f {{p}}");
     let tree = quiet_output(&mut command_in(root, &tree))?;
     // A line is `name vVERSION`, with a path or a mark behind.
     let words = |line: &str| {
@@ -94,7 +109,7 @@ fn third_party(packages: &[Package]) -> Result<String, String> {
         }
     }
     let mut out = format!(
-        "The programs beside this file are linked from Kinglet, from the crates below, and from Rust's standard library, whose\n\
+        "What lies beside this file is linked from Kinglet, from the crates below, and from Rust's standard library, whose\n\
          notices are in THIRD-PARTY-RUST-STD.html. Where a crate offers several licences, any of them may be chosen.\n\n{list}"
     );
     // In the order of the crates.
@@ -121,24 +136,28 @@ fn licence_files(package: &Package) -> Result<Vec<PathBuf>, String> {
     Ok(files.into_iter().collect())
 }
 
-/// What a static program has besides crates: the C library, the unwinder and the start files that Rust brings along.
 /// The toolchain has the texts of the licences and does not say whose they are.
-fn static_parts(licences: &Path) -> Result<String, String> {
+fn linked_parts(parts: Parts, licences: &Path) -> Result<String, String> {
+    const MUSL: (&str, &[&str]) = ("musl libc, https://musl.libc.org\nCopyright (c) 2005-2020 Rich Felker, et al.\nMIT", &["MIT.txt"]);
+    const UNWINDER: (&str, &[&str]) =
+        ("libunwind of the LLVM project, https://llvm.org\nApache-2.0 WITH LLVM-exception", &["Apache-2.0.txt", "LLVM-exception.txt"]);
+    const START: (&str, &[&str]) = (
+        "crtbegin.o and crtend.o of GCC, https://gcc.gnu.org\nGPL-3.0-or-later WITH GCC-exception-3.1, which lets programs be under any terms",
+        &["GCC-exception-3.1.txt"],
+    );
     let read = |name: &str| {
         let path = licences.join(name);
         std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))
     };
+    let all: &[(&str, &[&str])] = match parts {
+        Parts::None => &[],
+        Parts::Program => &[MUSL, UNWINDER, START],
+        Parts::Unwinder => &[UNWINDER],
+    };
     let mut out = String::new();
-    for (what, files) in [
-        ("musl libc, https://musl.libc.org\nCopyright (c) 2005-2020 Rich Felker, et al.\nMIT", &["MIT.txt"] as &[&str]),
-        ("libunwind of the LLVM project, https://llvm.org\nApache-2.0 WITH LLVM-exception", &["Apache-2.0.txt", "LLVM-exception.txt"]),
-        (
-            "crtbegin.o and crtend.o of GCC, https://gcc.gnu.org\nGPL-3.0-or-later WITH GCC-exception-3.1, which lets programs be under any terms",
-            &["GCC-exception-3.1.txt"],
-        ),
-    ] {
+    for (what, files) in all {
         out += &format!("\n{RULE}\n{what}\n{RULE}\n");
-        for file in files {
+        for file in *files {
             out += &format!("\n{}\n", read(file)?.trim());
         }
     }

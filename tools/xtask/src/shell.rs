@@ -5,6 +5,8 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
@@ -124,6 +126,25 @@ impl Ended {
     }
 }
 
+/// `work` on every item, begun in their order, as many at a time as this machine has cores. What they return, in order, or the first error.
+pub(crate) fn in_parallel<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> Result<T, String> + Sync) -> Result<Vec<T>, String> {
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<(usize, Result<T, String>)>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(items.len()) {
+            scope.spawn(|| {
+                while let Some((i, item)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, items.get(i)?))) {
+                    let result = work(item);
+                    results.lock().expect("no thread panics").push((i, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().map_err(|_| "a thread panicked")?;
+    results.sort_by_key(|(i, _)| *i);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
 /// Whether a command runs and succeeds; prints nothing.
 pub(crate) fn works(line: &str) -> bool {
     command(line).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
@@ -133,4 +154,18 @@ fn show(command: &Command) -> String {
     let words: Vec<&OsStr> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
     let env = command.get_envs().filter_map(|(k, v)| Some(format!("{}={} ", k.to_string_lossy(), v?.to_string_lossy())));
     env.chain([words.join(OsStr::new(" ")).to_string_lossy().into_owned()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parallel_work_keeps_its_order() {
+        let items: Vec<usize> = (0..100).collect();
+        assert_eq!(in_parallel(&items, |i| Ok(i * i)), Ok(items.iter().map(|i| i * i).collect()));
+        let failing = in_parallel(&items, |i| if i % 10 == 7 { Err(format!("{i}")) } else { Ok(()) });
+        assert_eq!(failing, Err(String::from("7")));
+        assert_eq!(in_parallel(&[] as &[usize], |_| Ok(())), Ok(vec![]));
+    }
 }
