@@ -1,7 +1,7 @@
-//! Kinglet for C and C++: the calls of its library. An archive is made by `cargo rustc -p kinglet-capi --crate-type staticlib`.
+//! Kinglet for C and C++: the calls of its library, as `cargo xtask install` makes and installs it.
 //!
 //! Every call returns a code and takes, as its last argument, a place to say in one sentence what went wrong; NULL does without.
-//! Nothing is printed, no call ends the program, and there is no global state. What a pointer points to is the caller's word;
+//! Nothing is printed (but what Rust says on stderr of a mistake in this library), no call ends the program, and there is no global state. What a pointer points to is the caller's word;
 //! everything else (NULL, sizes, ids, the bytes of files and states, objects that are in use) is checked.
 //!
 //! | module | job |
