@@ -25,6 +25,8 @@
 // Threads. A model may be used by many threads at a time. Every other object serves one call at a time, from any thread: a call that
 // comes meanwhile, from another thread or out of a callback, changes nothing and returns KGL_ERROR_BUSY.
 //
+// Callbacks return to their caller: no exception of C++ and no longjmp may leave one. kinglet.hpp carries exceptions past that border.
+//
 // Texts are UTF-8, with a length in bytes or KGL_TERMINATED in its place. A text without a length ends with a 0, as the names of files do.
 
 #ifndef KINGLET_H
