@@ -1,0 +1,18 @@
+// What the firmware needs of its board.
+// SPDX-License-Identifier: MIT OR Apache-2.0
+#ifndef BOARD_H
+#define BOARD_H
+
+// Where the model file lies in flash; see model.S. Where it was flashed by itself, these are addresses from the linker script.
+extern const unsigned char model_start[], model_end[];
+
+// Shows a text that ends with a 0.
+void board_print(const char *text);
+
+// Ends the program. A device would wait for its watchdog.
+#if defined(__GNUC__)
+__attribute__((noreturn))
+#endif
+void board_exit(int code);
+
+#endif
