@@ -2,16 +2,19 @@
 
 mod check;
 mod compilers;
+mod examples;
 pub(crate) mod header;
 pub(crate) mod install;
 mod library;
 mod package;
+mod suite;
 mod symbols;
 
 pub(crate) use check::gate;
 pub(crate) use compilers::AARCH64_MUSL_SPECS;
 pub(crate) use library::{TARGETS, Target, build};
 pub(crate) use package::{about, entries};
+pub(crate) use suite::gate as tests;
 
 use crate::archive::Content;
 use std::io::Write;

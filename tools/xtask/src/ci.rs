@@ -38,6 +38,11 @@ pub(crate) const GATES: &[Gate] = &[
         run: |_| capi::gate(),
     },
     Gate {
+        name: "ctests",
+        about: "the C library from C and C++: every call, also under sanitizers, valgrind and QEMU; lines covered; the examples",
+        run: capi::tests,
+    },
+    Gate {
         name: "isa",
         about: "kernel contract and golden logits, here and under QEMU: x86-64 without AVX2, Cortex-A53, A72, A76, one with all; \
                 no intrinsic out of line",
@@ -112,6 +117,7 @@ fn packages() -> Result<(), String> {
         ("cmake", "cmake"),
         ("pkg-config", "pkg-config"),
         ("valgrind", "valgrind"),
+        ("qemu-system-arm", "qemu-system-arm"),
     ];
     let is_missing = |(program, _): &&(&str, &str)| !works(&format!("{program} --version"));
     let mut missing: Vec<&str> = programs.iter().filter(is_missing).map(|(_, package)| *package).collect();
@@ -162,8 +168,7 @@ fn isa(ran: &mut Ran) -> Result<(), String> {
     }
     let native = "target/release/kinglet selftest";
     let [q4, q8] = emulate::tiny_models()?;
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let expected = instruction_sets(std::env::consts::ARCH, &cpuinfo);
+    let expected = instruction_sets_here();
     for (place, line, expected) in [
         ("this machine", native, expected),
         ("QEMU, x86-64 without AVX2", &format!("qemu-x86_64 -cpu Nehalem target/release/kinglet selftest -m {q4} -m {q8}"), vec!["scalar"]),
@@ -198,6 +203,11 @@ const ISAS: [(&str, &[&str]); 4] = [
     ("avxvnni", &["avx2", "f16c", "avx_vnni"]),
     ("avx512", &["avx2", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"]),
 ];
+
+/// Those of this machine.
+pub(crate) fn instruction_sets_here() -> Vec<&'static str> {
+    instruction_sets(std::env::consts::ARCH, &std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
+}
 
 /// Those that a Linux machine of this architecture has by its own account, not by the account of what is tested.
 fn instruction_sets(arch: &str, cpuinfo: &str) -> Vec<&'static str> {

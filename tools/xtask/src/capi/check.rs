@@ -25,12 +25,12 @@ const LIMITS: [(&str, usize); 1] = [("thumbv8m.main-none-eabihf", 160 * 1024)];
 
 /// Where everything is.
 pub(crate) struct Place {
-    root: PathBuf,
+    pub(crate) root: PathBuf,
 }
 
 impl Place {
     /// Where the package of a target is installed.
-    fn prefix(&self, target: &Target) -> PathBuf {
+    pub(crate) fn prefix(&self, target: &Target) -> PathBuf {
         self.root.join("target/capi").join(target.triple)
     }
 

@@ -25,9 +25,14 @@ int kgl_test(void) { return KGL_VERSION + (int)KGL_OK; }
 /// Debian's musl for AArch64 has no wrapper of a compiler, but this, which such a wrapper would hand to GCC.
 pub(crate) const AARCH64_MUSL_SPECS: &str = "/usr/lib/aarch64-linux-musl/musl-gcc.specs";
 
+/// The second compiler, besides GCC.
+pub(crate) fn clang() -> String {
+    format!("clang-{LLVM}")
+}
+
 /// Compiles the headers in a folder with every compiler, as every standard, without a warning.
 pub(crate) fn check(include: &Path) -> Result<(), String> {
-    let clang = format!("clang-{LLVM}");
+    let clang = clang();
     let cpp = |name: &str| name.replace("gcc", "g++");
     let mut count = 0;
     for compiler in ["gcc", "aarch64-linux-gnu-gcc", &clang] {
