@@ -1,8 +1,8 @@
 //! The examples of the library: built and run by the lines in their own first comments, and by CMake.
 
+use super::compilers;
 use super::suite::{Bench, Step};
-use crate::arm::LLVM;
-use crate::shell::{capture, command_in};
+use crate::shell::{capture, command_in, quiet_output};
 use crate::toolchain::sysroot;
 use std::path::Path;
 
@@ -34,7 +34,8 @@ fn prepare(bench: &Bench) -> Result<std::path::PathBuf, String> {
         std::fs::copy(bench.model("tiny-q4"), to.join(folder).join("MODEL.kgl")).map_err(failed)?;
     }
     let lld = sysroot(&bench.place.root)?.join("lib/rustlib").join(HOST).join("bin/rust-lld");
-    for (name, program) in [("ld.lld", lld.as_path()), ("clang", Path::new(&format!("/usr/bin/clang-{LLVM}")))] {
+    let clang = quiet_output(command_in(&to, "sh -c").arg(format!("command -v {}", compilers::clang())))?;
+    for (name, program) in [("ld.lld", lld.as_path()), ("clang", Path::new(clang.trim_end()))] {
         std::os::unix::fs::symlink(program, bin.join(name)).map_err(failed)?;
     }
     Ok(to)
