@@ -274,6 +274,38 @@ static void gap(void) {
     OK(kgl_model_free(&model, &err));
 }
 
+// A vocabulary that spells what it lacks by bytes: 3 to 258 are those, 259 is a space, 260 an a with an accent.
+static void bytes_of_characters(void) {
+    kgl_model *model = open_model("random");
+    kgl_tokenizer *tokenizer = open_tokenizer(model);
+    kgl_token_info about = kgl_token_info_default();
+    OK(kgl_token_get_info(tokenizer, 3 + 0xe6, &about, &err));
+    CHECK(about.kind == KGL_TOKEN_BYTE && about.text_bytes == 1 && memcmp(about.text, "\xe6", 1) == 0);
+    OK(kgl_token_get_info(tokenizer, 260, &about, &err));
+    CHECK(about.kind == KGL_TOKEN_NORMAL && about.text_bytes == 2 && memcmp(about.text, "\xc3\xa1", 2) == 0);
+    const char *const text = "\xc3\xa1\xe6\xbc\xa2";
+    const kgl_token expected[] = {261, 3 + 0xe6, 3 + 0xbc, 3 + 0xa2};
+    kgl_token tokens[8];
+    size_t count, bytes;
+    OK(kgl_tokenize(tokenizer, text, KGL_TERMINATED, 0, tokens, 8, &count, &err));
+    CHECK(count == 4 && memcmp(tokens, expected, sizeof expected) == 0);
+    char out[16];
+    OK(kgl_detokenize(tokenizer, tokens, count, 0, out, sizeof out, &bytes, &err));
+    CHECK(strcmp(out, text) == 0);
+    // In a stream a character is there when its bytes are decided: here, at the end of the text.
+    size_t lengths[4];
+    const char *piece;
+    OK(kgl_tokenizer_start(tokenizer, 0, &err));
+    for (size_t i = 0; i < 4; i++) {
+        OK(kgl_tokenizer_push(tokenizer, tokens[i], &piece, &lengths[i], &err));
+    }
+    CHECK(lengths[0] == 2 && lengths[1] == 0 && lengths[2] == 0 && lengths[3] == 0);
+    OK(kgl_tokenizer_finish(tokenizer, &piece, &bytes, &err));
+    CHECK(bytes == 3 && strcmp(piece, "\xe6\xbc\xa2") == 0);
+    OK(kgl_tokenizer_free(&tokenizer, &err));
+    OK(kgl_model_free(&model, &err));
+}
+
 void test_texts(void) {
     kgl_model *model = open_model("tiny-q4");
     kgl_tokenizer *tokenizer = open_tokenizer(model);
@@ -283,6 +315,7 @@ void test_texts(void) {
     misused(model, tokenizer);
     in_memory(model);
     gap();
+    bytes_of_characters();
     EXPECT(KGL_ERROR_IN_USE, kgl_model_free(&model, &err));
     OK(kgl_tokenizer_free(&tokenizer, &err));
     OK(kgl_model_free(&model, &err));

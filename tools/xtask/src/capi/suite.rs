@@ -224,7 +224,9 @@ fn models(bench: &Bench) -> Result<String, String> {
         let mut quantize = command("target/release/quantize --force");
         capture(quantize.args(options).arg(&from).arg(bench.model(name)))?.success()?;
     }
-    Ok(format!("{} files", MODELS.len()))
+    let random = "tests/models/random.kgl";
+    std::fs::copy(root.join(random), bench.model("random")).map_err(|e| format!("{random}: {e}"))?;
+    Ok(format!("{} files", MODELS.len() + 1))
 }
 
 /// A copy of a checkpoint with another chat template, or none.
