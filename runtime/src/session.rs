@@ -436,6 +436,20 @@ impl<'a, 'm> Session<'a, 'm> {
     /// # Errors
     /// As [`Session::prefill`], and if `out` is not `[hidden]`.
     pub fn embed(&mut self, tokens: &[TokenId], pooling: Pooling, out: &mut [f32]) -> Result<(), SessionError> {
+        self.embed_while(tokens, pooling, out, &mut |_| true).map(drop)
+    }
+
+    /// The same, asking `go_on` as [`Session::prefill_while`] does. Returns how many tokens were run; if not all, `out` is no embedding.
+    ///
+    /// # Errors
+    /// As [`Session::embed`].
+    pub fn embed_while(
+        &mut self,
+        tokens: &[TokenId],
+        pooling: Pooling,
+        out: &mut [f32],
+        go_on: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<usize, SessionError> {
         self.check(tokens)?;
         let hidden = self.model.spec().hidden as usize;
         if out.len() != hidden {
@@ -444,6 +458,9 @@ impl<'a, 'm> Session<'a, 'm> {
         out.fill(0.0);
         let mut done = 0;
         for batch in tokens.chunks(self.options.batch) {
+            if done > 0 && !go_on(done) {
+                return Ok(done);
+            }
             done += batch.len();
             let rows = match pooling {
                 Pooling::Last => usize::from(done == tokens.len()),
@@ -458,7 +475,7 @@ impl<'a, 'm> Session<'a, 'm> {
         if pooling == Pooling::Mean {
             out.iter_mut().for_each(|x| *x /= tokens.len() as f32);
         }
-        Ok(())
+        Ok(done)
     }
 
     /// Runs `tokens` and hands `each` the position and the logits `[vocab]` of every one of them.

@@ -109,6 +109,17 @@ static void inside_calls(const kgl_model *model) {
     OK(kgl_session_prefill(inside.session, tokens, 40, &err));
     CHECK(logits_hash(inside.session) == cancelled);
 
+    // An embedding asks as a prompt does.
+    float embedding[64];
+    kgl_model_info about = kgl_model_info_default();
+    OK(kgl_model_get_info(model, &about, &err));
+    CHECK(about.hidden <= 64);
+    OK(kgl_session_truncate(inside.session, 0, &err));
+    inside.calls = 0;
+    inside.cancel_at = 2;
+    EXPECT(KGL_ERROR_CANCELLED, kgl_session_embed(inside.session, tokens, 40, KGL_POOLING_MEAN, embedding, 64, &err));
+    CHECK(strstr(err.text, "16 of 40") != NULL);
+
     // In a generation all three are in use, and either callback ends it.
     OK(kgl_session_truncate(inside.session, 0, &err));
     inside.is_generation = true;

@@ -145,6 +145,35 @@ static void unfinished(const kgl_model *model, struct talk *talk) {
     OK(kgl_sampler_free(&sampler, &err));
 }
 
+// A text that is made in parts is the one that is made at once, penalties included: what was chosen and not run counts once.
+static void in_parts(const kgl_model *model, struct talk *talk) {
+    kgl_sampler_params how = kgl_sampler_params_default();
+    how.frequency_penalty = 2;
+    how.repeat_penalty = 1.2f;
+    how.seed = 5;
+    for (int greedy = 0; greedy < 2; greedy++) {
+        how.temperature = greedy ? 0.0f : 0.8f;
+        kgl_sampler *sampler;
+        OK(kgl_sampler_new(model, &how, &sampler, &err));
+        struct sink whole = {.bytes = 0}, parts = {.bytes = 0};
+        kgl_generate_params params = kgl_generate_params_default();
+        params.max_tokens = 48;
+        params.text = keep;
+        params.text_user = &whole;
+        CHECK(generate(talk, sampler, &params).tokens == 48);
+        OK(kgl_sampler_reset(sampler, &err));
+        params.max_tokens = 8;
+        params.text_user = &parts;
+        kgl_generation part = generate(talk, sampler, &params);
+        for (int i = 1; i < 6; i++) {
+            const kgl_token last = part.last;
+            OK(kgl_generate(talk->session, sampler, talk->tokenizer, &last, 1, &params, &part, &err));
+        }
+        CHECK(whole.count == 48 && parts.count == 48 && memcmp(whole.tokens, parts.tokens, 48 * sizeof *whole.tokens) == 0);
+        OK(kgl_sampler_free(&sampler, &err));
+    }
+}
+
 static void misused(const kgl_model *model, struct talk *talk) {
     kgl_session *session = talk->session;
     kgl_tokenizer *tokenizer = talk->tokenizer;
@@ -221,6 +250,7 @@ void test_generation(void) {
     OK(kgl_tokenize(talk.tokenizer, PROMPT, KGL_TERMINATED, KGL_TEXT_ADD_SPECIAL, talk.prompt, 64, &talk.count, &err));
     ends(model, &talk);
     unfinished(model, &talk);
+    in_parts(model, &talk);
     misused(model, &talk);
     OK(kgl_session_free(&talk.session, &err));
     OK(kgl_tokenizer_free(&talk.tokenizer, &err));

@@ -30,7 +30,7 @@ static void errors(void) {
     memset(other.text, 'x', sizeof other.text);
     CHECK(kgl_model_open("nowhere.kgl", NULL, &model, &other) == KGL_ERROR_FILE);
     CHECK(other.status == KGL_OK && other.text[0] == 'x' && other.text[sizeof other.text - 1] == 'x');
-    // A long sentence ends with a whole character and a 0, wherever the cut falls.
+    // A long sentence leaves out whole characters of its middle, wherever the cuts fall, and keeps the reason at its end.
     for (size_t shift = 0; shift < 4; shift++) {
         char path[512] = "abc";
         size_t len = shift;
@@ -40,8 +40,11 @@ static void errors(void) {
         }
         path[len] = 0;
         EXPECT(KGL_ERROR_FILE, kgl_model_open(path, NULL, &model, &err));
-        const size_t cut = strlen(err.text);
-        CHECK(cut > sizeof err.text - 5 && cut < sizeof err.text && (cut - shift) % 4 == 0);
+        const size_t len_of_text = strlen(err.text);
+        const char *gap = strstr(err.text, "...");
+        CHECK(len_of_text > sizeof err.text - 9 && len_of_text < sizeof err.text && gap != NULL);
+        CHECK(((size_t)(gap - err.text) - shift) % 4 == 0 && memcmp(gap + 3, "\xf0\x9f\x90\xa6", 4) == 0);
+        CHECK(strcmp(err.text + len_of_text - 13, "(os error 36)") == 0);
     }
     // A success wipes what was said before.
     model = open_model("bare");

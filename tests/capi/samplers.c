@@ -122,7 +122,7 @@ static void settings(const kgl_model *model) {
     EXPECT(KGL_ERROR_SIZE, kgl_sampler_plan(model, &params, &bytes, &err));
     params.size = sizeof params;
     params.bias_count = SIZE_MAX / 4;
-    EXPECT(KGL_ERROR_MEMORY, kgl_sampler_plan(model, &params, &bytes, &err));
+    EXPECT(KGL_ERROR_ARGUMENT, kgl_sampler_plan(model, &params, &bytes, &err));
     EXPECT(KGL_ERROR_TOO_LONG, kgl_sampler_new(model, &params, &sampler, &err));
     EXPECT(KGL_ERROR_NULL, kgl_sampler_plan(NULL, NULL, &bytes, &err));
     EXPECT(KGL_ERROR_NULL, kgl_sampler_plan(model, NULL, NULL, &err));

@@ -8,10 +8,11 @@ static void plans(const kgl_model *model) {
     OK(kgl_plan(model, NULL, &plan, &err));
     OK(kgl_plan(model, &params, &other, &err));
     CHECK(memcmp(&plan, &other, sizeof plan) == 0);
-    CHECK(plan.context == params.context && plan.batch == params.batch && plan.cache_bytes < plan.memory_bytes);
-    params.context = 0;
+    // The default is 2,048 positions, but no more than the model was made for.
+    CHECK(params.context == 0 && plan.context == 256 && plan.batch == params.batch && plan.cache_bytes < plan.memory_bytes);
+    params.context = 512;
     OK(kgl_plan(model, &params, &plan, &err));
-    CHECK(plan.context == 256);
+    CHECK(plan.context == 512);
     params.cache = KGL_CACHE_F32;
     OK(kgl_plan(model, &params, &other, &err));
     CHECK(other.cache_bytes > 3 * plan.cache_bytes);

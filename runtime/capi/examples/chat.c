@@ -37,10 +37,8 @@ int main(int argc, char **argv) {
     check(kgl_model_open(argv[1], NULL, &model, &error));
     kgl_tokenizer *tokenizer;
     check(kgl_tokenizer_new(model, NULL, &tokenizer, &error));
-    kgl_session_params place = kgl_session_params_default();
-    place.context = 0; // as many positions as the model was made for
     kgl_session *session;
-    check(kgl_session_new(model, &place, &session, &error));
+    check(kgl_session_new(model, NULL, &session, &error));
     kgl_sampler_params how = kgl_sampler_params_default();
     how.seed = 1;
     kgl_sampler *sampler;

@@ -23,9 +23,13 @@
 // A model is freed after what was made from it. Texts and numbers that a call lends are said to be lent, and until when.
 //
 // Threads. A model may be used by many threads at a time. Every other object serves one call at a time, from any thread: a call that
-// comes meanwhile, from another thread or out of a callback, changes nothing and returns KGL_ERROR_BUSY.
+// comes meanwhile, from another thread or out of a callback, changes nothing and returns KGL_ERROR_BUSY; so does a call that only
+// reads. Whoever frees an object knows that no other thread is about to use it. Threads of a session do not survive fork().
 //
-// Callbacks return to their caller: no exception of C++ and no longjmp may leave one. kinglet.hpp carries exceptions past that border.
+// Stack. A call takes up to 16 KiB of it; measured on Cortex-M, where CI compares.
+//
+// Callbacks return to their caller: no exception of C++ and no longjmp may leave one. What the function for text throws, kinglet.hpp carries past
+// that border.
 //
 // Texts are UTF-8, with a length in bytes or KGL_TERMINATED in its place. A text without a length ends with a 0, as the names of files do.
 
@@ -93,7 +97,7 @@ enum kgl_status
     KGL_ERROR_BUSY = 5,
     /// The model is not freed, because objects that were made from it still live.
     KGL_ERROR_IN_USE = 6,
-    /// The caller's buffer is too small; the length that is needed is returned.
+    /// The caller's buffer is too small; where the call tells a length, it tells the one that is needed.
     KGL_ERROR_TOO_SMALL = 7,
     /// There is no memory: none was given, and the system has none.
     KGL_ERROR_MEMORY = 8,
@@ -113,7 +117,7 @@ enum kgl_status
     KGL_ERROR_NO_LOGITS = 15,
     /// A saved state is damaged, or another model's, or does not fit this session.
     KGL_ERROR_STATE = 16,
-    /// The instruction set is unknown, or this machine does not have it.
+    /// This machine does not have the instruction set.
     KGL_ERROR_ISA = 17,
     /// The system starts no more threads.
     KGL_ERROR_THREADS = 18,
@@ -344,7 +348,8 @@ typedef struct {
     size_t text_bytes;
 } kgl_message;
 
-/// Where a call says what went wrong, in memory of the caller's. Any call may be given NULL instead.
+/// Where a call says what went wrong, in memory of the caller's. Any call may be given NULL instead. One whose `size` is not right is
+/// left as it is.
 typedef struct {
     /// Bytes of this struct.
     size_t size;
@@ -357,7 +362,7 @@ typedef struct {
 /// The number of a token: a row of the embedding, a column of the logits.
 typedef uint32_t kgl_token;
 
-/// Is told each token as it is chosen, and what is known to be text now: `bytes` bytes of UTF-8, whole characters, often none, ended by a 0, gone after
+/// Is told each token as it is chosen, but for one that ends the text, and what is known to be text now: `bytes` bytes of UTF-8, whole characters, often none, ended by a 0, gone after
 /// the call. Text that was held back at the end comes with `KGL_TOKEN_NONE`. Anything but 0 ends the generation.
 typedef int32_t (*kgl_text_fn)(void *user, kgl_token token, const char *text, size_t bytes);
 
@@ -385,7 +390,8 @@ typedef struct {
     size_t tokens;
     /// Why the text ended.
     kgl_end end;
-    /// The last token. It was chosen, but not run: whoever goes on from here passes it first, unless it ended the text.
+    /// The last token. It was chosen, but not run: whoever goes on from here passes it first, unless `end` is `KGL_END_TOKEN` and what
+    /// comes next says itself what stands there, as chat formats do.
     kgl_token last;
     /// Which stop text, if `end` is `KGL_END_STOP`.
     size_t stop;
@@ -479,14 +485,14 @@ typedef void (*kgl_task_fn)(const void *task, size_t chunk);
 /// Runs `task(context, i)` once for each `i` below `chunks`, in any order, on any cores, and returns when all have returned.
 typedef void (*kgl_run_fn)(void *user, size_t chunks, kgl_task_fn task, const void *context);
 
-/// Is told during a long prompt how many of its tokens are done, after each batch; anything but 0 ends the call.
+/// Is told how many tokens of a long prompt are done, before each batch of it but the first; anything but 0 ends the call.
 typedef int32_t (*kgl_progress_fn)(void *user, size_t done, size_t total);
 
 /// How a session is made.
 typedef struct {
     /// Bytes of this struct.
     size_t size;
-    /// Positions that the cache holds; 0: as many as the model was made for.
+    /// Positions that the cache holds; 0: 2,048, or as many as the model was made for if these are fewer.
     size_t context;
     /// Tokens of a prompt that are run at once, at most.
     size_t batch;
@@ -606,8 +612,8 @@ const char *kgl_version_string(void);
 uint32_t kgl_features(void);
 
 /// Renders messages into the text that the model was trained on, UTF-8, ended by a 0. `from` says who spoke last in what was rendered
-/// before, a number of `kgl_role`; `end` is a number of `kgl_chat_end`. `*bytes` is the text's length without the 0, also after
-/// `KGL_ERROR_TOO_SMALL`; with `out` NULL and `out_bytes` 0 it only tells that.
+/// before, a number of `kgl_role`; `end` is a number of `kgl_chat_end`. `*bytes` is the text's length without the 0, for which one more is needed, also
+/// after `KGL_ERROR_TOO_SMALL`; with `out` NULL and `out_bytes` 0 it only tells that.
 kgl_status kgl_chat_render(kgl_tokenizer *tokenizer,
                            int32_t from,
                            const kgl_message *messages,
@@ -639,7 +645,8 @@ kgl_generation kgl_generation_default(void);
 /// Runs a prompt and generates what follows.
 ///
 /// `sampler` may be NULL: then the most probable token is taken. `prompt` has at least one token. `out`, made by
-/// `kgl_generation_default()`, may be NULL. All three objects are in use until the call returns.
+/// `kgl_generation_default()`, may be NULL. All three objects are in use until the call returns; a text that the tokenizer has begun
+/// (`kgl_tokenizer_start`) is lost.
 ///
 /// If the progress callback of the session ends the prompt: `KGL_ERROR_CANCELLED`. After it, as after any error, the tokens that were run are
 /// stored: `kgl_session_truncate` goes back.
@@ -751,7 +758,7 @@ kgl_status kgl_sampler_save(const kgl_sampler *sampler,
 /// Goes on as the sampler would that was saved, with this one's settings. After an error nothing has changed.
 kgl_status kgl_sampler_restore(kgl_sampler *sampler, const void *state, size_t bytes, kgl_error *error);
 
-/// 2,048 positions, batches of 128, an int8 cache, the best kernels, all cores.
+/// 2,048 positions at most, batches of 128, an int8 cache, the best kernels, all cores.
 kgl_session_params kgl_session_params_default(void);
 
 /// A plan that says nothing yet.
@@ -796,6 +803,7 @@ kgl_status kgl_session_logits(const kgl_session *session,
 
 /// Runs tokens after those before and writes their embedding, `hidden` numbers: what the model's head would multiply, of the last
 /// token or on average (`pooling`, a number of `kgl_pooling`). It is not normalised to length 1. There are no logits then.
+/// The progress callback may end it, as with `kgl_session_prefill`.
 kgl_status kgl_session_embed(kgl_session *session,
                              const kgl_token *tokens,
                              size_t count,
@@ -882,7 +890,7 @@ kgl_status kgl_tokenize(kgl_tokenizer *tokenizer,
                         kgl_error *error);
 
 /// Turns tokens into text: UTF-8, ended by a 0; what is no character becomes U+FFFD. `flags` is a sum of `KGL_TEXT_` numbers. `*bytes` is the text's length without
-/// the 0, also after `KGL_ERROR_TOO_SMALL`; with `out` NULL and `out_bytes` 0 it only tells that. A text begun by
+/// the 0, for which one more is needed, also after `KGL_ERROR_TOO_SMALL`; with `out` NULL and `out_bytes` 0 it only tells that. A text begun by
 /// `kgl_tokenizer_start` is not touched.
 kgl_status kgl_detokenize(kgl_tokenizer *tokenizer,
                           const kgl_token *tokens,

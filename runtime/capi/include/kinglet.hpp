@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 // Whatever fails throws a kgl::Error. Objects can be moved and not copied; one that was moved from may only be destroyed or assigned to.
-// What is made from a model keeps it alive, so the order in which objects go does not matter.
+// What is made from a model keeps it alive, so the order in which objects go does not matter; memory that was given to one of them must
+// outlive it, and a model's all of them. No object may go, or be assigned to, in a callback of a call that it is in: it would never be
+// freed, which an assert says. Of callbacks, GenerateOptions::text alone may throw.
 //
 //     kgl::Model model("tiny.kgl");
 //     kgl::Tokenizer tokenizer(model);
@@ -16,6 +18,7 @@
 
 #include "kinglet.h"
 
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -71,10 +74,16 @@ Out sized(std::size_t extra, Call call) {
 }
 
 struct Free {
-    void operator()(kgl_session *object) const noexcept { kgl_session_free(&object, nullptr); }
-    void operator()(kgl_tokenizer *object) const noexcept { kgl_tokenizer_free(&object, nullptr); }
-    void operator()(kgl_sampler *object) const noexcept { kgl_sampler_free(&object, nullptr); }
-    void operator()(kgl_model *object) const noexcept { kgl_model_free(&object, nullptr); }
+    void operator()(kgl_session *object) const noexcept { freed(kgl_session_free(&object, nullptr)); }
+    void operator()(kgl_tokenizer *object) const noexcept { freed(kgl_tokenizer_free(&object, nullptr)); }
+    void operator()(kgl_sampler *object) const noexcept { freed(kgl_sampler_free(&object, nullptr)); }
+    void operator()(kgl_model *object) const noexcept { freed(kgl_model_free(&object, nullptr)); }
+
+private:
+    static void freed(kgl_status status) noexcept {
+        assert(status == KGL_OK);
+        (void)status;
+    }
 };
 
 } // namespace detail

@@ -108,8 +108,8 @@ impl Conversation<'_> {
 }
 
 /// Renders messages into the text that the model was trained on, UTF-8, ended by a 0. `from` says who spoke last in what was rendered
-/// before, a number of `kgl_role`; `end` is a number of `kgl_chat_end`. `*bytes` is the text's length without the 0, also after
-/// `KGL_ERROR_TOO_SMALL`; with `out` NULL and `out_bytes` 0 it only tells that.
+/// before, a number of `kgl_role`; `end` is a number of `kgl_chat_end`. `*bytes` is the text's length without the 0, for which one more is needed, also
+/// after `KGL_ERROR_TOO_SMALL`; with `out` NULL and `out_bytes` 0 it only tells that.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kgl_chat_render(
     tokenizer: *mut kgl_tokenizer,
@@ -124,8 +124,7 @@ pub unsafe extern "C" fn kgl_chat_render(
 ) -> kgl_status {
     let body = || {
         // SAFETY: the caller's duty.
-        let (bytes, mut texts) = unsafe { (place::place(bytes, "bytes")?, Handle::<Texts>::of(tokenizer)?.enter()?) };
-        *bytes = 0;
+        let (bytes, mut texts) = unsafe { (place::start(bytes, 0, "bytes")?, Handle::<Texts>::of(tokenizer)?.enter()?) };
         // SAFETY: the caller's duty.
         let (messages, out) = unsafe { (slice(messages, message_count, "messages")?, slice_mut(out.cast::<u8>(), out_bytes, "out")?) };
         Conversation { from, messages, end }.render(&mut texts, |_, text, _, _| {
@@ -159,8 +158,7 @@ pub unsafe extern "C" fn kgl_chat_tokenize(
 ) -> kgl_status {
     let body = || {
         // SAFETY: the caller's duty.
-        let (count, mut texts) = unsafe { (place::place(count, "count")?, Handle::<Texts>::of(tokenizer)?.enter()?) };
-        *count = 0;
+        let (count, mut texts) = unsafe { (place::start(count, 0, "count")?, Handle::<Texts>::of(tokenizer)?.enter()?) };
         // SAFETY: the caller's duty; a TokenId is the number and nothing else.
         let (messages, out) = unsafe { (slice(messages, message_count, "messages")?, slice_mut(out.cast::<TokenId>(), out_count, "out")?) };
         let result = Conversation { from, messages, end }.render(&mut texts, |texts, text, literal, from| {

@@ -11,7 +11,7 @@ use core::ffi::{c_char, c_void};
 use kinglet::sampler::{StopMatcher, greedy};
 use kinglet::tokenizer::{DecodeOptions, TokenId};
 
-/// Is told each token as it is chosen, and what is known to be text now: `bytes` bytes of UTF-8, whole characters, often none, ended by a 0, gone after
+/// Is told each token as it is chosen, but for one that ends the text, and what is known to be text now: `bytes` bytes of UTF-8, whole characters, often none, ended by a 0, gone after
 /// the call. Text that was held back at the end comes with `KGL_TOKEN_NONE`. Anything but 0 ends the generation.
 pub type kgl_text_fn = unsafe extern "C" fn(user: *mut c_void, token: kgl_token, text: *const c_char, bytes: usize) -> i32;
 
@@ -75,7 +75,8 @@ pub struct kgl_generation {
     pub tokens: usize,
     /// Why the text ended.
     pub end: kgl_end,
-    /// The last token. It was chosen, but not run: whoever goes on from here passes it first, unless it ended the text.
+    /// The last token. It was chosen, but not run: whoever goes on from here passes it first, unless `end` is `KGL_END_TOKEN` and what
+    /// comes next says itself what stands there, as chat formats do.
     pub last: kgl_token,
     /// Which stop text, if `end` is `KGL_END_STOP`.
     pub stop: usize,
@@ -108,7 +109,8 @@ impl Sink {
 /// Runs a prompt and generates what follows.
 ///
 /// `sampler` may be NULL: then the most probable token is taken. `prompt` has at least one token. `out`, made by
-/// `kgl_generation_default()`, may be NULL. All three objects are in use until the call returns.
+/// `kgl_generation_default()`, may be NULL. All three objects are in use until the call returns; a text that the tokenizer has begun
+/// (`kgl_tokenizer_start`) is lost.
 ///
 /// If the progress callback of the session ends the prompt: `KGL_ERROR_CANCELLED`. After it, as after any error, the tokens that were run are
 /// stored: `kgl_session_truncate` goes back.
@@ -213,12 +215,22 @@ fn generate(
         }
         talk.prefill(&[token])?;
     };
+    if let Some(chooser) = chooser {
+        // It was not run, and who goes on passes it again: penalties must not count it twice.
+        chooser.forget_last();
+    }
     if generation.end != kgl_end::KGL_END_STOP && generation.end != kgl_end::KGL_END_CALLBACK {
         // What the tokenizer held back may still complete a stop text, and what the stop texts held back is text after all.
         let decided = core::mem::take(&mut texts.decided);
-        let rest = texts.push(None).and_then(|piece| Ok(matcher.push(piece, decided).map_err(too_small)?.text.len()));
+        let rest = texts.push(None).and_then(|piece| {
+            let stopped = matcher.push(piece, decided).map_err(too_small)?;
+            Ok((stopped.text.len(), stopped.stop))
+        });
         texts.decided = decided;
-        let len = rest?;
+        let (len, stop) = rest?;
+        if let Some(stop) = stop {
+            (generation.end, generation.stop) = (kgl_end::KGL_END_STOP, stop);
+        }
         let end = matcher.finish();
         if let Some(place) = texts.decided.get_mut(len..len + end.len()) {
             place.copy_from_slice(end.as_bytes());

@@ -164,10 +164,6 @@ pub(crate) const fn block_bytes<T>(bytes: usize) -> Option<usize> {
 }
 
 impl<T: Object> Handle<T> {
-    pub(crate) fn new(block: Block, body: T) -> Self {
-        Self { magic: AtomicU32::new(T::MAGIC), busy: AtomicU32::new(0), block, body: UnsafeCell::new(body) }
-    }
-
     /// The living object behind a pointer of C's.
     ///
     /// # Safety
@@ -205,7 +201,11 @@ impl<T: Object> Handle<T> {
 
 /// Writes an object to the front of its block, and where it is to `out`.
 pub(crate) fn put<T: Object, O>(place: &'static mut MaybeUninit<Handle<T>>, block: Block, body: T, out: &mut *mut O) {
-    *out = core::ptr::from_mut(place.write(Handle::new(block, body))).cast();
+    let (magic, busy) = (AtomicU32::new(0), AtomicU32::new(0));
+    let handle = place.write(Handle { magic, busy, block, body: UnsafeCell::new(body) });
+    // The word comes last: whoever sees it sees the object.
+    handle.magic.store(T::MAGIC, Ordering::Release);
+    *out = core::ptr::from_mut(handle).cast();
 }
 
 /// Ends the life of an object and makes the caller's pointer NULL; no pointer, or NULL, is nothing to free. `may_go` has the last
@@ -219,9 +219,12 @@ pub(crate) unsafe fn free<T: Object, O>(place: *mut *mut O, may_go: fn(&T) -> Re
     // SAFETY: the caller's duty.
     let handle = unsafe { Handle::<T>::of(*object)? };
     // A callback of the object must not free what it is called from.
-    may_go(&*handle.enter()?)?;
+    let entered = handle.enter()?;
+    may_go(&entered)?;
     *object = core::ptr::null_mut();
     handle.magic.store(0, Ordering::Release);
+    // Whoever saw the word before it was taken away finds the object busy for good.
+    core::mem::forget(entered);
     // SAFETY: the word is gone, so nobody reads it again.
     let Handle { block: _block, body, .. } = unsafe { core::ptr::from_ref(handle).read() };
     // The body goes first: it lies in the block.

@@ -245,9 +245,10 @@ unsafe fn make(
     // SAFETY: the block is new and was made for one.
     let (place, _) = unsafe { block.split::<Loaded>() };
     let (log, model) = (loaded.log, loaded.model);
-    handle::put(place, block, loaded, out);
     let (layers, bytes) = (model.spec().stack().len(), model.container().bytes().len());
     log.tell(kgl_log_level::KGL_LOG_INFO, &format_args!("model: {layers} layers, vocabulary of {}, {bytes} bytes", model.spec().vocab));
+    // After the log, whose function is the caller's: nobody has the model before this call returns.
+    handle::put(place, block, loaded, out);
     Ok(())
 }
 

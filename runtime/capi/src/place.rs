@@ -28,6 +28,17 @@ pub(crate) unsafe fn place<'a, T>(out: *mut T, what: &'static str) -> Result<&'a
     unsafe { out.as_mut() }.ok_or(Fault::Null { what })
 }
 
+/// The same, with what stands there until the call succeeds.
+///
+/// # Safety
+/// As for [`place`].
+pub(crate) unsafe fn start<'a, T>(out: *mut T, value: T, what: &'static str) -> Result<&'a mut T, Fault<'static>> {
+    // SAFETY: the caller's duty.
+    let out = unsafe { place(out, what)? };
+    *out = value;
+    Ok(out)
+}
+
 /// `len` elements of the caller's; NULL is allowed for none.
 ///
 /// # Safety

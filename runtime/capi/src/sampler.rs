@@ -6,9 +6,11 @@ use crate::place::{self, result, slice, slice_mut};
 use crate::session::{self, kgl_session, kgl_token, tokens};
 use crate::sized::{self, Versioned};
 use crate::status::{Fault, kgl_error, kgl_status, report};
+use crate::tokenizer::KGL_TOKEN_NONE;
 use core::ffi::c_void;
 use kinglet::fnv::{self, fnv1a};
 use kinglet::sampler::{Candidate, Pcg32, Sampler, SamplerConfig};
+use kinglet::session::PlanError;
 use kinglet::session::state::StateError;
 use kinglet::tokenizer::TokenId;
 
@@ -107,7 +109,7 @@ impl kgl_sampler_params {
             handle::sum([(vocab, size_of::<f32>()), (vocab, size_of::<Candidate>()), bias, (history, size_of::<TokenId>())])
         });
         let bytes = bytes.and_then(handle::block_bytes::<Chooser>).filter(|bytes| *bytes <= isize::MAX as usize);
-        bytes.ok_or(Fault::Memory { what: "params.repeat_last_n and params.bias_count", needed: usize::MAX })
+        bytes.ok_or(Fault::Plan(PlanError::TooLarge))
     }
 }
 
@@ -151,6 +153,10 @@ impl Chooser {
         }
         self.history[self.seen..self.seen + recent.len()].copy_from_slice(recent);
         self.seen += recent.len();
+    }
+
+    pub(crate) fn forget_last(&mut self) {
+        self.seen = self.seen.saturating_sub(1);
     }
 
     fn recent(&self) -> &[TokenId] {
@@ -204,7 +210,7 @@ pub unsafe extern "C" fn kgl_sampler_plan(
 ) -> kgl_status {
     let body = || {
         // SAFETY: the caller's duty.
-        let (parent, bytes) = unsafe { (Parent::of(model)?, place::place(bytes, "bytes")?) };
+        let (bytes, parent) = unsafe { (place::start(bytes, 0, "bytes")?, Parent::of(model)?) };
         // SAFETY: the caller's duty.
         let params = unsafe { sized::read(params, "params", kgl_sampler_params_default())? };
         *bytes = params.block_bytes(parent.model().spec().vocab as usize)?;
@@ -267,7 +273,7 @@ pub unsafe extern "C" fn kgl_sampler_sample(
 ) -> kgl_status {
     let body = || {
         // SAFETY: the caller's duty.
-        let (token, mut chooser) = unsafe { (place::place(token, "token")?, Handle::<Chooser>::of(sampler)?.enter()?) };
+        let (token, mut chooser) = unsafe { (place::start(token, KGL_TOKEN_NONE, "token")?, Handle::<Chooser>::of(sampler)?.enter()?) };
         // SAFETY: the caller's duty.
         let talk = unsafe { session::enter(session)? };
         *token = chooser.choose(talk.session.logits().ok_or(Fault::NoLogits)?)?.0;
@@ -288,7 +294,7 @@ pub unsafe extern "C" fn kgl_sampler_sample_logits(
 ) -> kgl_status {
     let body = || {
         // SAFETY: the caller's duty.
-        let (token, mut chooser) = unsafe { (place::place(token, "token")?, Handle::<Chooser>::of(sampler)?.enter()?) };
+        let (token, mut chooser) = unsafe { (place::start(token, KGL_TOKEN_NONE, "token")?, Handle::<Chooser>::of(sampler)?.enter()?) };
         // SAFETY: the caller's duty.
         *token = chooser.choose(unsafe { slice(logits, count, "logits")? })?.0;
         Ok(())
@@ -342,7 +348,7 @@ pub unsafe extern "C" fn kgl_sampler_save(
 ) -> kgl_status {
     let body = || {
         // SAFETY: the caller's duty.
-        let (bytes, chooser) = unsafe { (place::place(bytes, "bytes")?, Handle::<Chooser>::of(sampler)?.enter()?) };
+        let (bytes, chooser) = unsafe { (place::start(bytes, 0, "bytes")?, Handle::<Chooser>::of(sampler)?.enter()?) };
         let recent = chooser.recent();
         let needed = STATE_BYTES + size_of_val(recent);
         *bytes = needed;

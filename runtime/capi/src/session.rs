@@ -10,7 +10,7 @@ use crate::status::{Fault, kgl_error, kgl_status, report};
 use core::ffi::c_void;
 use kinglet::kv::CacheType;
 use kinglet::session::state::StateError;
-use kinglet::session::{Options, Plan, Pooling, Session};
+use kinglet::session::{Options, Plan, Pooling, Session, SessionError};
 use kinglet::tokenizer::TokenId;
 use kinglet::workers::{Serial, Workers};
 
@@ -48,7 +48,7 @@ pub type kgl_task_fn = unsafe extern "C" fn(task: *const c_void, chunk: usize);
 /// Runs `task(context, i)` once for each `i` below `chunks`, in any order, on any cores, and returns when all have returned.
 pub type kgl_run_fn = unsafe extern "C" fn(user: *mut c_void, chunks: usize, task: kgl_task_fn, context: *const c_void);
 
-/// Is told during a long prompt how many of its tokens are done, after each batch; anything but 0 ends the call.
+/// Is told how many tokens of a long prompt are done, before each batch of it but the first; anything but 0 ends the call.
 pub type kgl_progress_fn = unsafe extern "C" fn(user: *mut c_void, done: usize, total: usize) -> i32;
 
 /// How a session is made.
@@ -57,7 +57,7 @@ pub type kgl_progress_fn = unsafe extern "C" fn(user: *mut c_void, done: usize, 
 pub struct kgl_session_params {
     /// Bytes of this struct.
     pub size: usize,
-    /// Positions that the cache holds; 0: as many as the model was made for.
+    /// Positions that the cache holds; 0: 2,048, or as many as the model was made for if these are fewer.
     pub context: usize,
     /// Tokens of a prompt that are run at once, at most.
     pub batch: usize,
@@ -86,13 +86,13 @@ pub struct kgl_session_params {
 // SAFETY: repr(C), the size first.
 unsafe impl Versioned for kgl_session_params {}
 
-/// 2,048 positions, batches of 128, an int8 cache, the best kernels, all cores.
+/// 2,048 positions at most, batches of 128, an int8 cache, the best kernels, all cores.
 #[unsafe(no_mangle)]
 pub extern "C" fn kgl_session_params_default() -> kgl_session_params {
     let options = Options::default();
     kgl_session_params {
         size: size_of::<kgl_session_params>(),
-        context: options.context,
+        context: 0,
         batch: options.batch,
         cache: kgl_cache::KGL_CACHE_I8 as i32,
         isa: kgl_isa::KGL_ISA_BEST as i32,
@@ -263,15 +263,24 @@ pub(crate) struct Talk {
 impl Talk {
     /// Runs tokens, asking the caller's progress function after each batch.
     pub(crate) fn prefill(&mut self, tokens: &[TokenId]) -> Result<(), Fault<'static>> {
+        self.ask(tokens.len(), |session, go_on| session.prefill_while(tokens, go_on))
+    }
+
+    /// Runs what asks the caller's progress function whether to go on, and returns how many of `total` tokens were run.
+    fn ask(
+        &mut self,
+        total: usize,
+        run: impl FnOnce(&mut Session<'static, 'static>, &mut dyn FnMut(usize) -> bool) -> Result<usize, SessionError>,
+    ) -> Result<(), Fault<'static>> {
         let (progress, user) = (self.progress, self.progress_user);
         let mut go_on = |done| match progress {
             // SAFETY: the caller's word for its own function.
-            Some(progress) => unsafe { progress(user, done, tokens.len()) == 0 },
+            Some(progress) => unsafe { progress(user, done, total) == 0 },
             None => true,
         };
-        match self.session.prefill_while(tokens, &mut go_on).map_err(Fault::Session)? {
-            done if done == tokens.len() => Ok(()),
-            done => Err(Fault::Cancelled { done, of: tokens.len() }),
+        match run(&mut self.session, &mut go_on).map_err(Fault::Session)? {
+            done if done == total => Ok(()),
+            done => Err(Fault::Cancelled { done, of: total }),
         }
     }
 }
@@ -287,7 +296,8 @@ fn plan(model: &kinglet::model::Model<'_>, params: &kgl_session_params) -> Resul
         cache if cache == kgl_cache::KGL_CACHE_F32 as i32 => CacheType::F32,
         got => return Err(Fault::Argument { what: "params.cache", expected: "a number of kgl_cache", got: got.into() }),
     };
-    let context = if params.context == 0 { model.spec().context as usize } else { params.context };
+    let made_for = model.spec().context as usize;
+    let context = if params.context == 0 { made_for.min(Options::default().context) } else { params.context };
     let plan = Plan::new(model.spec(), Options { context, batch: params.batch, cache, logit_rows: 1 }).map_err(Fault::Plan)?;
     // The object, the crew and the arena lie one behind the other.
     let bytes = handle::sum([(1, size_of::<Crew>())]).and_then(|crew| plan.arena_bytes().checked_add(crew));
@@ -344,7 +354,6 @@ pub unsafe extern "C" fn kgl_session_new(
         let session = Session::new(parent.model(), &plan, arena, kernels, crew.workers()).map_err(Fault::Session)?;
         let (log, isa, threads, made_for) = (parent.log(), kernels.isa, crew.workers().count(), parent.model().spec().context);
         let kgl_session_params { progress, progress_user, .. } = params;
-        handle::put(place, block, Talk { session, isa: isa::number(isa), progress, progress_user, crew, parent }, out);
         let Options { context, batch, .. } = plan.options();
         let what = format_args!("session: {isa}, {threads} threads, {context} positions, batches of {batch}, {bytes} bytes");
         log.tell(kgl_log_level::KGL_LOG_INFO, &what);
@@ -353,6 +362,8 @@ pub unsafe extern "C" fn kgl_session_new(
                 format_args!("session: {context} positions asked for; the model was made for {made_for}, text gets worse after these");
             log.tell(kgl_log_level::KGL_LOG_WARNING, &what);
         }
+        // After the log, whose function is the caller's: nobody has the session before this call returns.
+        handle::put(place, block, Talk { session, isa: isa::number(isa), progress, progress_user, crew, parent }, out);
         Ok(())
     };
     // SAFETY: the caller's duty.
@@ -440,7 +451,7 @@ pub unsafe extern "C" fn kgl_session_logits(
 ) -> kgl_status {
     let body = || {
         // SAFETY: the caller's duty.
-        let (out, talk) = unsafe { (place::place(logits, "logits")?, enter(session)?) };
+        let (out, talk) = unsafe { (place::start(logits, core::ptr::null(), "logits")?, enter(session)?) };
         let logits = talk.session.logits().ok_or(Fault::NoLogits)?;
         *out = logits.as_ptr();
         // SAFETY: the caller's duty.
@@ -453,6 +464,7 @@ pub unsafe extern "C" fn kgl_session_logits(
 
 /// Runs tokens after those before and writes their embedding, `hidden` numbers: what the model's head would multiply, of the last
 /// token or on average (`pooling`, a number of `kgl_pooling`). It is not normalised to length 1. There are no logits then.
+/// The progress callback may end it, as with `kgl_session_prefill`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kgl_session_embed(
     session: *mut kgl_session,
@@ -477,7 +489,7 @@ pub unsafe extern "C" fn kgl_session_embed(
         }
         // SAFETY: the caller's duty.
         let out = unsafe { slice_mut(out, needed, "out")? };
-        talk.session.embed(tokens, pooling, out).map_err(Fault::Session)
+        talk.ask(tokens.len(), |session, go_on| session.embed_while(tokens, pooling, out, go_on))
     };
     // SAFETY: the caller's duty.
     unsafe { report(error, body) }
@@ -506,7 +518,7 @@ pub unsafe extern "C" fn kgl_session_save(
 ) -> kgl_status {
     let body = || {
         // SAFETY: the caller's duty.
-        let (bytes, talk) = unsafe { (place::place(bytes, "bytes")?, enter(session)?) };
+        let (bytes, talk) = unsafe { (place::start(bytes, 0, "bytes")?, enter(session)?) };
         *bytes = talk.session.state_bytes();
         // SAFETY: the caller's duty.
         let out = unsafe { slice_mut(out.cast::<u8>(), out_bytes, "out")? };

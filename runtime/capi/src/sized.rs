@@ -1,7 +1,8 @@
 //! Structs that cross the border: each begins with its own size.
 //!
 //! A caller makes one by its `_default()`, changes what it wants, and passes its address; NULL stands for the defaults.
-//! Every struct has one size within a major version of the library, so that an older program and a newer library agree.
+//! Every struct has one size within a major version of the library, and before 1.0 within a minor one: the shared library's name
+//! changes with it. The size tells structs that no `_default()` made from those that one did.
 
 use crate::status::Fault;
 

@@ -27,7 +27,7 @@ pub enum kgl_status {
     KGL_ERROR_BUSY = 5,
     /// The model is not freed, because objects that were made from it still live.
     KGL_ERROR_IN_USE = 6,
-    /// The caller's buffer is too small; the length that is needed is returned.
+    /// The caller's buffer is too small; where the call tells a length, it tells the one that is needed.
     KGL_ERROR_TOO_SMALL = 7,
     /// There is no memory: none was given, and the system has none.
     KGL_ERROR_MEMORY = 8,
@@ -47,7 +47,7 @@ pub enum kgl_status {
     KGL_ERROR_NO_LOGITS = 15,
     /// A saved state is damaged, or another model's, or does not fit this session.
     KGL_ERROR_STATE = 16,
-    /// The instruction set is unknown, or this machine does not have it.
+    /// This machine does not have the instruction set.
     KGL_ERROR_ISA = 17,
     /// The system starts no more threads.
     KGL_ERROR_THREADS = 18,
@@ -146,7 +146,8 @@ pub extern "C" fn kgl_strerror(status: i32) -> *const c_char {
 /// Bytes of the text of an error, its final 0 included.
 pub const KGL_ERROR_TEXT_BYTES: usize = 256;
 
-/// Where a call says what went wrong, in memory of the caller's. Any call may be given NULL instead.
+/// Where a call says what went wrong, in memory of the caller's. Any call may be given NULL instead. One whose `size` is not right is
+/// left as it is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kgl_error {
@@ -339,11 +340,13 @@ impl Display for Fault<'_> {
     }
 }
 
-/// Writes text into C's characters, whole UTF-8 characters only, and always leaves room for the final 0.
+/// Writes text into C's characters, whole UTF-8 characters only, but for what stands between the first and the last bytes that fit.
 struct Text<'a> {
     out: &'a mut [c_char],
     len: usize,
-    is_full: bool,
+    /// Bytes of the whole text that came so far, and those that are left out of it.
+    seen: usize,
+    gap: core::ops::Range<usize>,
 }
 
 impl Write for Text<'_> {
@@ -351,24 +354,49 @@ impl Write for Text<'_> {
         for character in text.chars() {
             let mut bytes = [0; 4];
             let bytes = character.encode_utf8(&mut bytes).as_bytes();
-            self.is_full |= self.len + bytes.len() >= self.out.len();
-            if self.is_full {
-                break;
+            let (start, end) = (self.seen, self.seen + bytes.len());
+            self.seen = end;
+            if end > self.gap.start && start < self.gap.end {
+                if start <= self.gap.start {
+                    self.put(b"...");
+                }
+                continue;
             }
-            for &byte in bytes {
-                self.out[self.len] = byte as c_char;
-                self.len += 1;
-            }
+            self.put(bytes);
         }
         Ok(())
     }
 }
 
-/// Writes `value` into `out`, cut to fit, and ends it with a 0.
+impl Text<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        for (place, byte) in self.out[self.len..].iter_mut().zip(bytes) {
+            *place = *byte as c_char;
+            self.len += 1;
+        }
+    }
+}
+
+/// Bytes of a text.
+struct Length(usize);
+
+impl Write for Length {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        self.0 += text.len();
+        Ok(())
+    }
+}
+
+/// Writes `value` into `out` and ends it with a 0. What does not fit is left out of the middle: a long name of a file keeps its
+/// beginning, and the reason behind it stays.
 pub(crate) fn write_text(out: &mut [c_char], value: &dyn Display) {
     out.fill(0);
-    // It never fails: what does not fit is dropped.
-    let _ = write!(Text { out, len: 0, is_full: false }, "{value}");
+    let mut length = Length(0);
+    // Neither fails.
+    let _ = write!(length, "{value}");
+    let room = out.len() - 1;
+    let gap = if length.0 <= room { 0..0 } else { room / 4..length.0 - (room - room / 4 - 3) };
+    let _ = write!(Text { out: &mut out[..room], len: 0, seen: 0, gap }, "{value}");
 }
 
 /// Runs the body of a call. A panic ends at this border.
@@ -393,8 +421,11 @@ pub(crate) unsafe fn report(error: *mut kgl_error, body: impl FnOnce() -> Result
 /// As for [`report`].
 pub(crate) unsafe fn tell(error: *mut kgl_error, fault: Option<&Fault<'_>>) -> kgl_status {
     let status = fault.map_or(KGL_OK, Fault::status);
-    // SAFETY: the caller's duty; a struct of another size is left alone.
-    if let Some(error) = unsafe { error.as_mut() }.filter(|error| error.size == size_of::<kgl_error>()) {
+    // SAFETY: the caller's duty: whatever the version, this field is there.
+    let is_ours = !error.is_null() && error.is_aligned() && unsafe { (&raw const (*error).size).read() } == size_of::<kgl_error>();
+    if is_ours {
+        // SAFETY: it is as long as this version's.
+        let error = unsafe { &mut *error };
         error.status = status as i32;
         error.text.fill(0);
         if let Some(fault) = fault {

@@ -10,7 +10,7 @@ use crate::status::{Fault, kgl_error, kgl_status, report};
 use core::ffi::{c_char, c_void};
 use core::ops::Range;
 use kinglet::format::Section;
-use kinglet::session::SessionError;
+use kinglet::session::{PlanError, SessionError};
 use kinglet::tokenizer::chat::{ChatTemplate, Message, Role};
 use kinglet::tokenizer::section::Kind;
 use kinglet::tokenizer::{DecodeOptions, Decoder, EncodeError, EncodeOptions, TokenId, Tokenizer};
@@ -212,7 +212,7 @@ impl Lens {
             (self.messages, size_of::<Range<usize>>()),
         ]);
         let bytes = bytes.and_then(handle::block_bytes::<Texts>).filter(|bytes| *bytes <= isize::MAX as usize);
-        bytes.ok_or(Fault::Memory { what: "params", needed: usize::MAX })
+        bytes.ok_or(Fault::Plan(PlanError::TooLarge))
     }
 }
 
@@ -324,7 +324,7 @@ pub unsafe extern "C" fn kgl_tokenizer_plan(
 ) -> kgl_status {
     let body = || {
         // SAFETY: the caller's duty.
-        let (parent, bytes) = unsafe { (Parent::of(model)?, place::place(bytes, "bytes")?) };
+        let (bytes, parent) = unsafe { (place::start(bytes, 0, "bytes")?, Parent::of(model)?) };
         // SAFETY: the caller's duty.
         let params = unsafe { sized::read(params, "params", kgl_tokenizer_params_default())? };
         *bytes = Lens::new(tokenizer(&parent)?, &params, false).block_bytes()?;
@@ -438,8 +438,7 @@ pub unsafe extern "C" fn kgl_token_find(
 ) -> kgl_status {
     let body = || {
         // SAFETY: the caller's duty.
-        let (token, texts) = unsafe { (place::place(token, "token")?, Handle::<Texts>::of(tokenizer)?.enter()?) };
-        *token = KGL_TOKEN_NONE;
+        let (token, texts) = unsafe { (place::start(token, KGL_TOKEN_NONE, "token")?, Handle::<Texts>::of(tokenizer)?.enter()?) };
         // SAFETY: the caller's duty.
         let text = unsafe { place::text(text, bytes, "text")? };
         *token = texts.tokenizer.token_id(text).ok_or(Fault::NotFound { what: "token" })?.0;
@@ -464,8 +463,7 @@ pub unsafe extern "C" fn kgl_tokenize(
 ) -> kgl_status {
     let body = || {
         // SAFETY: the caller's duty.
-        let (count, mut texts) = unsafe { (place::place(count, "count")?, Handle::<Texts>::of(tokenizer)?.enter()?) };
-        *count = 0;
+        let (count, mut texts) = unsafe { (place::start(count, 0, "count")?, Handle::<Texts>::of(tokenizer)?.enter()?) };
         let flags = self::flags(flags, TOKENIZE)?;
         // SAFETY: the caller's duty; a TokenId is the number and nothing else.
         let (text, out) = unsafe { (place::text(text, bytes, "text")?, slice_mut(out.cast::<TokenId>(), out_count, "out")?) };
@@ -491,7 +489,7 @@ pub(crate) fn counted(count: &mut usize, result: Result<usize, Fault<'static>>) 
 }
 
 /// Turns tokens into text: UTF-8, ended by a 0; what is no character becomes U+FFFD. `flags` is a sum of `KGL_TEXT_` numbers. `*bytes` is the text's length without
-/// the 0, also after `KGL_ERROR_TOO_SMALL`; with `out` NULL and `out_bytes` 0 it only tells that. A text begun by
+/// the 0, for which one more is needed, also after `KGL_ERROR_TOO_SMALL`; with `out` NULL and `out_bytes` 0 it only tells that. A text begun by
 /// `kgl_tokenizer_start` is not touched.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kgl_detokenize(
@@ -506,8 +504,7 @@ pub unsafe extern "C" fn kgl_detokenize(
 ) -> kgl_status {
     let body = || {
         // SAFETY: the caller's duty.
-        let (bytes, mut texts) = unsafe { (place::place(bytes, "bytes")?, Handle::<Texts>::of(tokenizer)?.enter()?) };
-        *bytes = 0;
+        let (bytes, mut texts) = unsafe { (place::start(bytes, 0, "bytes")?, Handle::<Texts>::of(tokenizer)?.enter()?) };
         let options = decoding(flags)?;
         // SAFETY: the caller's duty.
         let (tokens, out) = unsafe { (self::tokens(tokens, count)?, slice_mut(out.cast::<u8>(), out_bytes, "out")?) };
@@ -528,7 +525,11 @@ pub unsafe extern "C" fn kgl_detokenize(
         *bytes = len;
         match out.get_mut(len) {
             Some(end) => *end = 0,
-            None => return Err(Fault::TooSmall { what: "out", needed: len + 1, got: out_bytes }),
+            None => {
+                // No text without an end.
+                out.fill(0);
+                return Err(Fault::TooSmall { what: "out", needed: len + 1, got: out_bytes });
+            }
         }
         Ok(())
     };
@@ -582,7 +583,7 @@ unsafe fn push(
     bytes: *mut usize,
 ) -> Result<(), Fault<'static>> {
     // SAFETY: the caller's duty.
-    let (text, mut texts) = unsafe { (place::place(text, "text")?, Handle::<Texts>::of(tokenizer)?.enter()?) };
+    let (text, mut texts) = unsafe { (place::start(text, core::ptr::null(), "text")?, Handle::<Texts>::of(tokenizer)?.enter()?) };
     let piece = texts.push(token)?;
     // SAFETY: the caller's duty.
     unsafe { place::tell_text(text, bytes, piece) };

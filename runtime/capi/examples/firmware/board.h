@@ -3,6 +3,8 @@
 #ifndef BOARD_H
 #define BOARD_H
 
+#include <stddef.h>
+
 // Where the model file lies in flash; see model.S. Where it was flashed by itself, these are addresses from the linker script.
 extern const unsigned char model_start[], model_end[];
 
@@ -14,5 +16,8 @@ void board_print(const char *text);
 __attribute__((noreturn))
 #endif
 void board_exit(int code);
+
+// Bytes of the stack that were used so far, at most; 0 where nobody counts.
+size_t board_stack_used(void);
 
 #endif

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-extern uint32_t bss_start[], bss_end[], data_start[], data_end[], stack_end[];
+extern uint32_t bss_start[], bss_end[], data_start[], data_end[], stack_start[], stack_end[];
 extern const uint32_t data_load[];
 
 int main(void);
@@ -30,6 +30,18 @@ void board_exit(int code) {
     for (;;) {
         semihost(SYS_EXIT_EXTENDED, (uintptr_t)why);
     }
+}
+
+// ---- The stack is painted at the start; what lost its colour was used.
+
+enum { COLOUR = 0x5a5a5a5a };
+
+size_t board_stack_used(void) {
+    const uint32_t *word = stack_start;
+    while (word < stack_end && *word == COLOUR) {
+        word++;
+    }
+    return (size_t)(stack_end - word) * sizeof *word;
 }
 
 // ---- What compilers call without being asked. The library brings its own.
@@ -74,6 +86,11 @@ void reset(void) {
     }
     for (uint32_t *to = bss_start; to < bss_end; to++) {
         *to = 0;
+    }
+    // As far as this function's own part of it, which is small.
+    const uint32_t *const here = (const uint32_t *)__builtin_frame_address(0) - 64;
+    for (volatile uint32_t *to = stack_start; to < here; to++) {
+        *to = COLOUR;
     }
     main();
     board_exit(1);

@@ -30,6 +30,7 @@ enum {
     MODEL_ROOM = 2 * 1024,
     SESSION_ROOM = 128 * 1024,
     TOKENIZER_ROOM = 4 * 1024,
+    STACK_ROOM = 16 * 1024, // the library's and this program's
 };
 
 // At any address: the library aligns by itself, and says so in what it asks for.
@@ -121,6 +122,9 @@ int main(void) {
     // Without a sampler: the most probable token each time.
     check(kgl_generate(session, NULL, tokenizer, tokens, count, &params, NULL, &error));
     board_print("\n");
+    if (board_stack_used() > 0) {
+        check_room("stack", board_stack_used(), STACK_ROOM);
+    }
     // A device never ends; this one frees what it has, so that the memory could serve another model.
     check(kgl_tokenizer_free(&tokenizer, &error));
     check(kgl_session_free(&session, &error));

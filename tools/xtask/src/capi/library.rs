@@ -119,8 +119,10 @@ impl Flavour {
 
 /// The three names of the shared library: the file's, the one that programs ask for, the one that linkers look for.
 pub(crate) fn shared_names(version: &str) -> [String; 3] {
-    let major = version.split('.').next().unwrap_or_default();
-    [format!("libkinglet.so.{version}"), format!("libkinglet.so.{major}"), String::from("libkinglet.so")]
+    // What keeps its structs and calls: a major version, and before the first of them a minor one.
+    let words = if version.starts_with("0.") { 2 } else { 1 };
+    let same: Vec<&str> = version.split('.').take(words).collect();
+    [format!("libkinglet.so.{version}"), format!("libkinglet.so.{}", same.join(".")), String::from("libkinglet.so")]
 }
 
 /// Builds every file of some targets.
