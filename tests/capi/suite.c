@@ -48,6 +48,7 @@ static bool option(const char *argument) {
         options.limits = strcmp(value, "0") != 0;
     } else if (strcmp(name, "only") == 0) {
         options.logits = strcmp(value, "logits") == 0;
+        return options.logits;
     } else {
         return false;
     }
