@@ -86,11 +86,12 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// The gate of CI: what needs no library of this machine's; the programs for one target once more elsewhere, and two libraries.
+/// The gate of CI: what needs no library of this machine's; the programs for one target once more elsewhere, and the library for another.
 pub(crate) fn gate() -> Result<(), String> {
     let is_static = |triple: &str| !triple.ends_with("-gnu");
-    let again = ["aarch64-unknown-linux-musl", "thumbv8m.main-none-eabihf"];
-    make(&Order::of(is_static), Some(&Order::of(|triple| again.contains(&triple))))
+    let programs = Order::of(|triple| triple == "aarch64-unknown-linux-musl").programs;
+    let libraries = Order::of(|triple| triple == "thumbv8m.main-none-eabihf").libraries;
+    make(&Order::of(is_static), Some(&Order { programs, libraries }))
 }
 
 /// Where the programs of a target are.
