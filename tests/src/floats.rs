@@ -5,6 +5,7 @@
 //! gives the bits of `scalar`; `scalar` stays within the bound of an oracle in f64, or equals exact arithmetic. The outputs
 //! make one hash, so machines are compared by a line.
 
+use kinglet::fnv;
 use kinglet::kernels::attention::{BLOCK, CacheF32, CacheI8, Partials, QueriesF32, QueriesI8, Reach};
 use kinglet::kernels::{Activation, Kernels, contract};
 use kinglet::math;
@@ -530,11 +531,9 @@ const BATCH: u64 = 63 * 64;
 /// Batches hashed together.
 const BATCHES: u64 = 256;
 
-const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
-
+/// FNV-1a by words instead of bytes.
 fn fold(hash: u64, value: u64) -> u64 {
-    (hash ^ value).wrapping_mul(FNV_PRIME)
+    (hash ^ value).wrapping_mul(fnv::PRIME)
 }
 
 impl Helper {
@@ -575,7 +574,7 @@ impl Helper {
         });
         let mut chunks = chunks.into_inner().expect("no thread panicked");
         chunks.sort_by_key(|(start, _)| *start);
-        let mut report = Report { hash: FNV_START, ..Report::default() };
+        let mut report = Report { hash: fnv::START, ..Report::default() };
         for (_, chunk) in chunks {
             report.inputs += chunk.inputs;
             report.hash = fold(report.hash, chunk.hash);
@@ -621,7 +620,7 @@ impl Helper {
     /// Evaluates a chunk.
     fn evaluate(&self, tables: &[&Kernels], mut inputs: impl Iterator<Item = u32>) -> Report {
         let mut report = Report::default();
-        let mut lanes = [FNV_START; 8];
+        let mut lanes = [fnv::START; 8];
         let (mut x, mut expected, mut got) = (Vec::new(), Vec::new(), Vec::new());
         let oracle = tables[0];
         loop {
@@ -659,7 +658,7 @@ impl Helper {
             let (share, x) = report.worst;
             report.faults.push(format!("oracle: at {}: {share} of what is allowed", show(x)));
         }
-        report.hash = lanes.into_iter().fold(FNV_START, fold);
+        report.hash = lanes.into_iter().fold(fnv::START, fold);
         report
     }
 }

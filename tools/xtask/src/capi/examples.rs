@@ -57,9 +57,9 @@ fn follow(bench: &Bench, folder: &Path, source: &str, prefix: &Path, lines: impl
     capture(&mut shell)?.success().map_err(|e| format!("{source}: {e}"))
 }
 
-/// What the command of this project goes on with.
-fn expected(bench: &Bench, arguments: &[&str]) -> Result<String, String> {
-    capture(command_in(&bench.place.root, "target/release/kinglet run").args(arguments))?.success()
+/// What a command of this project writes.
+fn expected(bench: &Bench, command: &str, arguments: &[&str]) -> Result<String, String> {
+    capture(command_in(&bench.place.root, &format!("target/release/kinglet {command}")).args(arguments))?.success()
 }
 
 fn by_hand(bench: &Bench) -> Result<String, String> {
@@ -73,7 +73,7 @@ fn by_hand(bench: &Bench) -> Result<String, String> {
     // A file without a chat format: the text goes on, as the command has it go on.
     let plain = bench.model("plain");
     let text = capture(command_in(&folder, "./hello").args([&plain, "It was"]))?.success()?;
-    let command = expected(bench, &["-m", &plain, "-p", "It was", "-n", "60", "-s", "1"])?;
+    let command = expected(bench, "run", &["-m", &plain, "-p", "It was", "-n", "60", "-s", "1"])?;
     if text.trim_end() != command.trim_end() {
         return Err(format!("hello.c goes on with\n{text}\n`kinglet run` with\n{command}"));
     }
@@ -107,7 +107,7 @@ fn answers(text: &str, count: usize) -> Result<Vec<String>, String> {
 fn firmware(bench: &Bench, folder: &Path) -> Result<String, String> {
     const SOURCE: &str = "firmware/embed_in_firmware.c";
     let prompt = "It was a truth universally acknowledged, that";
-    let goes_on = expected(bench, &["-m", &bench.model("tiny-q4"), "-p", prompt, "-n", "24", "--temp", "0"])?;
+    let goes_on = expected(bench, "run", &["-m", &bench.model("tiny-q4"), "-p", prompt, "-n", "24", "--temp", "0"])?;
     let expected = format!("{prompt}{}", goes_on.trim_end());
     let mut stacks = Vec::new();
     for (triple, core, board) in [
@@ -185,11 +185,11 @@ fn readme(bench: &Bench) -> Result<String, String> {
         ended if ended.code() == Some(1) && ended.stderr.starts_with("hello: nowhere.kgl: ") => {}
         ended => return Err(format!("without a file it ends so: {}, {}", ended.how(), ended.stderr)),
     }
-    if text.len() > 40 {
-        Ok(format!("its program in C writes {} bytes", text.len()))
-    } else {
-        Err(format!("expected a text, got {text:?}"))
+    let command = expected(bench, "chat", &["-m", &bench.model("tiny-q4"), "-p", "Hello", "-n", "200", "--temp", "0"])?;
+    if text.trim_end() != command.trim_end() || text.len() < 40 {
+        return Err(format!("it answers\n{text}\n`kinglet chat`\n{command}"));
     }
+    Ok(format!("its program in C writes what `kinglet chat` does, {} bytes", text.len()))
 }
 
 #[cfg(test)]
